@@ -1,0 +1,386 @@
+"""SERVERNAME, from text to value.  What is refused is explained: where, what, why, and what to write instead (N1 to N6).
+
+A grammar says what is right, a table of signs explains what is wrong.  The grammar alone accepts; a sign that is missing from the
+table costs a good message, never a wrong value.  ``_GOOD`` is the same grammar, narrower and in one piece, so that the usual value
+costs next to nothing; a property test holds the two to one opinion.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from palclient.errors import ServerNameError
+from palclient.models import Endpoint, ServerName
+
+_BLANKS = " \t\v\f\x1a"  # what Windows trims in an INI value (I1)
+_EDGES = _BLANKS + "\r\n"  # around a whole value, which may also come from a variable or a script
+_QUOTES = "\"'"
+
+_FORM = "Write the three servers of a triad as 27000@lic1,27000@lic2,27000@lic3 (primary, secondary, tertiary), or a single server as 27000@lic1."
+
+_LIMIT = 1000  # characters of a value that are read: a triad of the longest names has 780
+_SHOWN_LIMIT = 100  # characters of a value that an error shows: one line of a terminal
+_PORT_LIMIT = 65535
+
+# The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
+_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+\.?+"
+_GOOD_ENTRY = rf"[ \t]*+([1-9][0-9]{{0,4}}+)?@({_IPV4}|(?![\w.-]{{64}}){_NAME})[ \t]*+"
+_GOOD = re.compile(rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+", re.ASCII).fullmatch
+_FILE = r"(?i:[^,@]*\.(?:lic|dat)\Z)"  # without an '@' this is a license file, not a host (N5)
+_ENTRY = re.compile(rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}|\[[0-9A-Fa-f:.]++\])", re.ASCII).fullmatch
+
+
+def parse_servername(
+    text: str, *, source: str | None = None, path: str | None = None, line: int | None = None, column: int | None = None
+) -> ServerName:
+    """Read a SERVERNAME value: one server, or the three of a triad in the order primary, secondary, tertiary (N1, N2).
+
+    ``source`` says in words where the text comes from (``PALCLIENT_SERVERNAME``).  ``path``, ``line`` and ``column`` (both from 1)
+    say where its first character stands in a file.  Both are only told on: in ``ServerName.source`` and in errors.  Blanks around
+    commas and one pair of quotes around the whole are dropped (N5).  ``str()`` of the result is the canonical text; of a canonical
+    text it is that text again.  Does not block.
+
+    Raises:
+        ServerNameError: with ``value``, ``position`` (from 0, in ``text``), ``suggestion``, and ``path``, ``line``, ``column`` of the
+            offending character, for all that N1 to N5 refuse.
+
+    >>> parse_servername("27000@lic1, @lic2, lic3").secondary
+    Endpoint(host='lic2', port=None)
+    >>> str(parse_servername('"27000@lic1, @lic2, lic3"'))
+    '27000@lic1,@lic2,@lic3'
+    """
+    found = _read_good(text) or _examine(text)
+    if isinstance(found, _Fault):
+        raise _error(found, text, _Place(source=source, path=path, line=line, column=column or 1))
+    if path is not None:
+        source = f"{path}, line {line}" if line is not None else path
+    return ServerName(endpoints=found, source=source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where the value's first character stands."""
+
+    source: str | None
+    path: str | None
+    line: int | None
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """What is wrong, at which offset, and why it is wrong or what may have been meant."""
+
+    at: int
+    what: str
+    why: str
+
+
+# ------------------------------------------------------------------------------------------------------- reading what is right
+
+
+def _read_good(text: str) -> tuple[Endpoint, ...] | None:
+    match = _GOOD(text)
+    if match is None:
+        return None
+    port, host, port2, host2, port3, host3 = match.groups()
+    pairs: tuple[tuple[str | None, str], ...] = ((port, host),)
+    if host3 is not None:
+        pairs = ((port, host), (port2, host2), (port3, host3))
+        if len({host.lower(), host2.lower(), host3.lower()}) < 3 and (None in {port, port2, port3} or len({port, port2, port3}) < 3):
+            return None  # perhaps twins; look closely
+    ports = [int(port) if port else None for port, _ in pairs]
+    if max(port or 0 for port in ports) > _PORT_LIMIT:
+        return None
+    return tuple([Endpoint(host=host, port=port) for port, (_, host) in zip(ports, pairs, strict=True)])
+
+
+def _examine(text: str) -> tuple[Endpoint, ...] | _Fault:
+    """Read step by step: the endpoints, or the first fault, with its offset in ``text``."""
+    start, body = _body(text)
+    found = _read_body(body) if len(body) <= _LIMIT else None
+    if found is None:
+        found = _explained(body)
+    return replace(found, at=found.at + start) if isinstance(found, _Fault) else found
+
+
+def _body(text: str) -> tuple[int, str]:
+    """Where the value starts, and the value, without blanks at its ends and without one pair of quotes around it (N5)."""
+    body = text.strip(_EDGES)
+    start = len(text) - len(text.lstrip(_EDGES))
+    if len(body) > 1 and body[0] in _QUOTES and body[0] == body[-1]:
+        inner = body[1:-1]
+        start += 1 + len(inner) - len(inner.lstrip(_BLANKS))
+        body = inner.strip(_BLANKS)
+    return start, body
+
+
+def _read_body(body: str) -> tuple[Endpoint, ...] | _Fault | None:
+    """The endpoints; or the fault of a value whose entries are all well-formed; or None."""
+    endpoints: list[Endpoint] = []
+    starts: list[int] = []
+    at = 0
+    for piece in body.split(","):
+        match = _ENTRY(piece.strip(_BLANKS))
+        start = at + len(piece) - len(piece.lstrip(_BLANKS))
+        if match is None:
+            return None
+        if match[1] and not 0 < int(match[1]) <= _PORT_LIMIT:
+            why = f"Ports go from 1 to {_PORT_LIMIT}. License servers mostly use 27000 to 27009."
+            return _Fault(at=start, what=f"there is no port {_short(match[1])}", why=why)
+        if match[2][0] == "[" and not _is_ipv6(match[2][1:-1]):
+            why = "In the brackets stands one whole address, such as [2001:db8::7]."
+            return _Fault(at=start + match.start(2) + 1, what=f"{match[2][1:-1]} is no IPv6 address", why=why)
+        endpoints.append(Endpoint(host=match[2].strip("[]"), port=int(match[1]) if match[1] else None))
+        starts.append(start)
+        at += len(piece) + 1
+    return _count_fault(starts) or _twin_fault(endpoints, starts) or tuple(endpoints)
+
+
+def _is_ipv6(address: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _count_fault(starts: list[int]) -> _Fault | None:
+    """N1: one or three."""
+    count = len(starts)
+    if count in {1, 3}:
+        return None
+    named = "two servers are named" if count == 2 else f"{count} servers are named"
+    cure = "Add the third server, or keep only one." if count == 2 else "Keep the three that belong together."
+    return _Fault(at=starts[min(count - 1, 3)], what=named, why=f"A triad has exactly three servers, and a single server is one. {cure}")
+
+
+def _twin_fault(endpoints: list[Endpoint], starts: list[int]) -> _Fault | None:
+    """N5: the same host with the same port, or twice when one of the two has no port."""
+    for later, endpoint in enumerate(endpoints):
+        for earlier in endpoints[:later]:
+            same_port = endpoint.port == earlier.port or None in {endpoint.port, earlier.port}
+            if same_port and _comparable(endpoint.host) == _comparable(earlier.host):
+                why = "The three servers of a triad are three different ones. An entry was probably copied and then not changed."
+                return _Fault(at=starts[later], what=f"the server {endpoint} is named twice", why=why)
+    return None
+
+
+def _comparable(host: str) -> str:
+    if ":" in host:
+        import ipaddress
+
+        return ipaddress.IPv6Address(host).exploded
+    return host.lower().removesuffix(".")
+
+
+# ------------------------------------------------------------------------------------------------------- explaining what is wrong
+
+_COMMAS = "The three servers of a triad are separated by commas."
+_SEMICOLON = (
+    "In FLEXnet lists a semicolon separates independent servers, each with licenses of its own. The three servers of a triad serve one "
+    "pool together and are separated by commas."
+)
+_NO_REMARK = "In an INI file all of the line after the '=' is the value: a comment needs a line of its own that starts with ';'."
+_NO_FILE = (
+    "SERVERNAME names the license servers themselves, not a license file, a path or a folder. Host and port stand in that file, on its SERVER lines."
+)
+_PORT_FIRST = "A server is written port@host: the port first, then an '@', then the host."
+_MISSING = "A server was forgotten there, or the comma is one too many."
+_HOST = "Host names have letters, digits, hyphens, dots and underscores."
+
+_START, _END = r"(?<![^,\s])", r"(?![^,\s])"  # of an entry
+
+#: What a value may show of its writer's intention (N3, N4, N5): a pattern whose group, if it has one, is under the caret; what is
+#: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.
+_SIGNS = tuple(
+    (re.compile(pattern, re.ASCII), what, why)
+    for pattern, what, why in (
+        (r";(?=[\s;]*\Z)", "a semicolon ends the value", f"Leave it out. {_SEMICOLON}"),
+        (r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))", "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
+        (r"\A(?=[^,]*,)[^;]*(;)", "commas and semicolons are mixed", _SEMICOLON),
+        (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
+        (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
+        (r"(?<=[ \t])(?:#|//)", "'{}' starts no comment here", _NO_REMARK),
+        (r"%[^%,@]+%|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+", "{} was not replaced", "Variables mean nothing here: write the host's name in its place."),
+        (r"<[^<>,]*>", "{} is a placeholder", "Write the name of your license server in its place, without < and >."),
+        (r"[A-Za-z]{2,10}://", "'{}' makes this a URL", "A server is written port@host, with nothing before or after it."),
+        (r"(?i:\bservername\s*=)", "'{}' stands inside the value", "The name of the setting is needed once, before the value."),
+        (r"(?:\b[A-Za-z]:)?[\\/]", "'{}' makes this a path", _NO_FILE),
+        (rf"(?i){_START}[^,|:@\s]+\.(?:lic|dat)(?![^,|:\s])", "{} is a license file", _NO_FILE),
+        (r"[\r\n]", "the value goes on over more than one line", "Write all servers on one line, with commas between them."),
+        (r"\|", "'|' does not separate servers", _COMMAS),
+        (r"[\"']", "a quote stands inside the value", "One pair of quotes may stand around the whole value; none is better."),
+        (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", _MISSING),
+        (r"\A,", "the value starts with a comma", _MISSING),
+        (r",\s*(,)", "nothing stands between two commas", _MISSING),
+        (r"[^,\s\[](:)(?=[0-9]*@)", "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
+        (r"(?:(?<=@)|(?<![^,\s]))[0-9A-Fa-f.]*:[0-9A-Fa-f]*:", "an IPv6 address needs brackets", "It is written 27000@[2001:db8::7]."),
+        (rf"{_START}[0-9]+(:)", "a colon stands between port and host", "A server is written port@host, with an '@' between them."),
+        (rf"(?:{_START}|@)[^,@\[\s:]+(:)", "a colon stands between host and port", _PORT_FIRST),
+        (r"[ \t]+(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
+        (r"[^,\s](\s)\s*(?=[^,\s])", "a blank does not separate servers", f"{_COMMAS} Host names have no blanks."),
+        (r"@[^,@]*(@)", "one server has two '@'", "A server is port@host. If two servers were meant, a comma is missing between them."),
+        (rf"{_START}[^,@\s]*[^,@\s0-9][^,@\s]*@[0-9]+{_END}", "host and port have changed places", _PORT_FIRST),
+        (rf"{_START}([^,@\s]*[^,@\s0-9][^,@\s]*)@", "'{}' is not a port", f"Before the '@' stands a number from 1 to {_PORT_LIMIT}, or nothing."),
+        (rf"@{_END}", "no host stands after the '@'", "Write the name of the license server there."),
+        (rf"{_START}[0-9]+{_END}", "{} is a number and not a host", "A port needs an '@' and a host after it: 27000@lic1."),
+        (rf"(?:{_START}|(?<=@))(?!{_IPV4})[0-9.]+{_END}", "{} is no IPv4 address", "It has four numbers from 0 to 255, with dots between them."),
+        (
+            r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|[^,@\s\[](\])|(?:@|(?<![^,\s]))[^\[,]*(\])",
+            "a bracket has no partner",
+            "An IPv6 address is written 27000@[2001:db8::7].",
+        ),
+        (r"\[[^\]]*?([^0-9A-Fa-f:.\]])", "'{}' is not allowed in an IPv6 address", "Zones cannot be used. It is written 27000@[2001:db8::7]."),
+        (r"[^\w.@,\s\[\]:-]", "'{}' is not allowed in a host name", _HOST),
+        (r"(?:@|(?<![^,\s]))(\.)|\.(\.)", "a dot too many in the host name", "Before a dot, and between two, stands a letter or a digit."),
+        (r"[\w.-]{253}([\w.-])", "the host name is too long", "253 characters are possible."),
+        (r"[\w-]{63}([\w-])", "a part of the host name is too long", "63 characters are possible between two dots."),
+        (r"[\[\]:]", "'{}' is not allowed in a host name", _HOST),
+    )
+)
+
+
+def _explained(body: str) -> _Fault:
+    if not body:
+        return _Fault(at=0, what="SERVERNAME is empty", why="No license server is named.")
+    read = body[:_LIMIT]
+    strange = _strange_fault(_without_remark(read)) if ";" not in read else None
+    if strange is not None:
+        return strange
+    for pattern, what, why in _SIGNS:
+        match = pattern.search(read)
+        if match is not None:
+            group = match.lastindex or 0
+            return _Fault(at=match.start(group), what=what.format(_short(match[group])), why=why)
+    if len(body) > _LIMIT:
+        return _Fault(at=_LIMIT, what=f"the value has {len(body)} characters", why="That is far more than the names of three servers.")
+    return _Fault(at=0, what="this is no list of license servers", why=_PORT_FIRST)
+
+
+def _strange_fault(body: str) -> _Fault | None:
+    """A character that no host name has: most come from a word processor, a web page or another keyboard (N4)."""
+    if body.isascii() and body.translate(_NO_BLANKS).isprintable():
+        return None
+    import unicodedata
+
+    at, char = next((at, char) for at, char in enumerate(body) if not " " <= char <= "~" and char not in _EDGES)
+    plain = _LOOKALIKES.get(char, unicodedata.normalize("NFKC", char))
+    what = f"{unicodedata.name(char, 'an unprintable character').lower()} (U+{ord(char):04X}) is not allowed here"
+    if plain in {",", ";"}:
+        why = f"It looks like a {'comma' if plain == ',' else 'semicolon'} and is none. {_COMMAS if plain == ',' else _SEMICOLON}"
+    elif char.isalpha() and plain == char:
+        why = f"{_HOST} A name with other letters has an ASCII form that starts with xn--; whoever runs your DNS knows it."
+    else:
+        why = "It often comes along when text is copied from a document or a web page. Type the value by hand."
+    return _Fault(at=at, what=what, why=why)
+
+
+_NO_BLANKS = str.maketrans("", "", _EDGES)
+
+# ------------------------------------------------------------------------------------------------------------ what to write
+
+#: Characters that Unicode's own table (NFKC) does not lead back to the plain one that was meant.
+_LOOKALIKES = {"、": ",", "\u060c": ",", "‚": ",", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": ""}
+_LOOKALIKES |= dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("“”„‟«»‘’‛", "")
+
+_SEPARATOR = re.compile(r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t])")
+
+#: An entry written in another way, and how it is written here.
+_REWRITES = (
+    (re.compile(r"@?([^@:\s]+):([0-9]{1,5})"), r"\2@\1"),  # host:port
+    (re.compile(r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)"), r"\1@\2"),  # port:host
+    (re.compile(r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})"), r"\2@\1"),  # host@port
+    (re.compile(r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"), r"\1@[\2]"),  # IPv6 without brackets
+)
+
+
+def _suggestion(text: str) -> str | None:
+    """The value that was evidently meant, in canonical form, or None (N3, N4)."""
+    if len(text) > _LIMIT:
+        return None
+    value = _plain(_without_remark(_body(text)[1]))
+    value = re.sub(r"(?i)^\s*servername\s*=", "", value)
+    entries = [_rewritten(entry) for entry in _SEPARATOR.split(value)]
+    found = _examine(",".join(filter(None, entries)))
+    return None if isinstance(found, _Fault) else ",".join(map(str, found))
+
+
+def _without_remark(body: str) -> str:
+    remark = next((match for pattern, what, _ in _SIGNS if "comment" in what and (match := pattern.search(body))), None)
+    return body[: remark.start()] if remark is not None else body
+
+
+def _plain(value: str) -> str:
+    if value.isascii():
+        return value
+    import unicodedata
+
+    return unicodedata.normalize("NFKC", "".join(_LOOKALIKES.get(char, char) for char in value))
+
+
+def _rewritten(entry: str) -> str:
+    entry = re.sub(r"\s*@\s*", "@", entry.strip(_EDGES + _QUOTES))
+    entry = re.sub(r"^[A-Za-z]{2,10}://([^/]*)/?$", r"\1", entry)
+    for pattern, form in _REWRITES:
+        match = pattern.fullmatch(entry)
+        if match is not None:
+            return match.expand(form)
+    return entry
+
+
+# ------------------------------------------------------------------------------------------------------------ the message
+
+
+def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
+    suggestion = _suggestion(text)
+    column = place.column + fault.at
+    where = place.path or place.source or "SERVERNAME"
+    if place.line is not None:
+        where += f", line {place.line}"
+    remedy = _FORM if suggestion is None else f"Write instead:\n    {'SERVERNAME=' if place.line is not None else ''}{suggestion}"
+    return ServerNameError(
+        f"{where}, column {column}: {fault.what}.\n{_picture(text, fault.at)}",
+        value=text,
+        position=fault.at,
+        suggestion=suggestion,
+        path=place.path,
+        line=place.line,
+        column=column,
+        advice=f"{fault.why}\n{remedy}",
+    )
+
+
+def _picture(text: str, position: int) -> str:
+    """The value, or the part of it around ``position``, with a caret under the character there (N6)."""
+    start = max(0, position - _SHOWN_LIMIT // 2) if len(text) > _SHOWN_LIMIT else 0
+    end = start + _SHOWN_LIMIT
+    before = ("..." if start else "") + text[start:position]
+    shown = "".join(map(_visible, before))
+    rest = "".join(map(_visible, text[position:end])) + ("..." if end < len(text) else "")
+    return f"    {shown}{rest}\n    {''.join(map(_gap, shown))}^"
+
+
+def _visible(char: str) -> str:
+    """Nothing from a file may move the cursor of the terminal on which the error is read."""
+    return char if char == "\t" or char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def _gap(char: str) -> str:
+    """As wide on a terminal as ``char``: a tab under a tab, two blanks under a wide character, nothing under an accent."""
+    if char == "\t" or char.isascii():
+        return "\t" if char == "\t" else " "
+    import unicodedata
+
+    if unicodedata.combining(char):
+        return ""
+    return "  " if unicodedata.east_asian_width(char) in "WF" else " "
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
