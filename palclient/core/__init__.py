@@ -1,0 +1,1 @@
+"""The decisions of the client: no sockets, files, clocks, threads, luck or logging; all of that comes in as arguments."""
