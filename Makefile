@@ -38,7 +38,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo '$(PYTHON) cannot make virtual environments. Debian and Ubuntu keep that apart: apt install python3-venv' >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) -V 2>&1): the packages of requirements/dev.txt, then palclient itself, editable. Once, about half a minute."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) # uv leaves pip out of those it makes
 	@$(BIN)/python -m pip install --no-input --disable-pip-version-check -qq --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --no-input --disable-pip-version-check -qq --no-deps --no-build-isolation --editable .
 	@touch $@
