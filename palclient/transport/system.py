@@ -1,0 +1,101 @@
+"""The seam to the operating system: its clock, its error numbers, and how one thread ends another's wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from palclient.core.flow import Outcome
+
+if sys.platform == "win32":
+    monotonic = time.monotonic
+else:
+    # Readings must count the time that the machine sleeps, since the server's clock does: Linux has a clock for it, and macOS
+    # counts it in this one, though not in time.monotonic().
+    _CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
+    def monotonic() -> float:
+        """Seconds on the clock that all instants of flows are readings of; sleep is counted, changes of the date are not."""
+        return time.clock_gettime(_CLOCK)
+
+
+def _codes(*names: str) -> frozenset[int]:
+    """The system's numbers of these errors, by both spellings that Windows has."""
+    spellings = (spelling for name in names for spelling in (name, f"WSA{name}"))
+    return frozenset(getattr(errno, spelling) for spelling in spellings if hasattr(errno, spelling))
+
+
+IN_PROGRESS = _codes("EINPROGRESS", "EWOULDBLOCK", "EALREADY")
+_OUTCOMES = (
+    (_codes("ECONNREFUSED"), Outcome.REFUSED),
+    (_codes("ECONNRESET", "ECONNABORTED", "EPIPE", "ESHUTDOWN"), Outcome.RESET),
+    (_codes("ETIMEDOUT"), Outcome.TIMED_OUT),
+)
+
+
+def explained(code: int) -> tuple[Outcome, str]:
+    """An error number as an outcome, and in the system's words."""
+    outcome = next((outcome for codes, outcome in _OUTCOMES if code in codes), Outcome.UNREACHABLE)
+    words = getattr(socket, "errorTab", {}).get(code) or os.strerror(code)  # os.strerror does not know Windows' socket errors
+    return outcome, f"{words} (errno {code})"
+
+
+class Trouble(Exception):
+    """Why a call cannot go on: how that counts, and in which words.  It never leaves this package."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.detail = detail
+
+
+class Wakeup:
+    """Ends a wait from another thread.  It costs nothing until ``open``; a ``nudge`` before that or after ``close`` does nothing."""
+
+    __slots__ = ("_lock", "_reader", "_writer", "fd")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reader: socket.socket | None = None
+        self._writer: socket.socket | None = None
+        self.fd = -1
+
+    def open(self) -> None:
+        """Make the descriptor to wait on; afterwards look once more at what a nudge would have told."""
+        with self._lock:
+            if self._reader is None:
+                self._reader, self._writer = socket.socketpair()
+                self._reader.setblocking(False)
+                self._writer.setblocking(False)
+                self.fd = self._reader.fileno()
+
+    def nudge(self) -> None:
+        """End the wait; from any thread."""
+        with self._lock, suppress(BlockingIOError):  # full: the wait is ending already
+            if self._writer is not None:
+                self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Forget the nudges so far."""
+        with suppress(BlockingIOError):
+            if self._reader is not None:
+                self._reader.recv(4096)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        with self._lock:
+            for end in (self._reader, self._writer):
+                if end is not None:
+                    end.close()
+            self._reader = self._writer = None
+            self.fd = -1
+
+    def forget(self) -> None:
+        """``close`` in a forked child, where the thread that may hold the lock does not exist."""
+        self._lock = threading.Lock()
+        self.close()
