@@ -27,9 +27,9 @@ _PORT_LIMIT = 65535
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
 _NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+\.?+"
-_GOOD_ENTRY = rf"[ \t]*+([1-9][0-9]{{0,4}}+)?@({_IPV4}|(?![\w.-]{{64}}){_NAME})[ \t]*+"
+_FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
+_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{64}}){_NAME})[ \t]*+"
 _GOOD = re.compile(rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+", re.ASCII).fullmatch
-_FILE = r"(?i:[^,@]*\.(?:lic|dat)\Z)"  # without an '@' this is a license file, not a host (N5)
 _ENTRY = re.compile(rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}|\[[0-9A-Fa-f:.]++\])", re.ASCII).fullmatch
 
 
@@ -87,15 +87,14 @@ def _read_good(text: str) -> tuple[Endpoint, ...] | None:
     if match is None:
         return None
     port, host, port2, host2, port3, host3 = match.groups()
-    pairs: tuple[tuple[str | None, str], ...] = ((port, host),)
-    if host3 is not None:
-        pairs = ((port, host), (port2, host2), (port3, host3))
-        if len({host.lower(), host2.lower(), host3.lower()}) < 3 and (None in {port, port2, port3} or len({port, port2, port3}) < 3):
-            return None  # perhaps twins; look closely
-    ports = [int(port) if port else None for port, _ in pairs]
-    if max(port or 0 for port in ports) > _PORT_LIMIT:
-        return None
-    return tuple([Endpoint(host=host, port=port) for port, (_, host) in zip(ports, pairs, strict=True)])
+    first = Endpoint(host=host, port=int(port) if port else None)
+    if host3 is None:
+        return (first,)
+    if len({host.lower(), host2.lower(), host3.lower()}) < 3 and (None in {port, port2, port3} or len({port, port2, port3}) < 3):
+        return None  # perhaps twins; look closely
+    second = Endpoint(host=host2, port=int(port2) if port2 else None)
+    third = Endpoint(host=host3, port=int(port3) if port3 else None)
+    return (first, second, third)
 
 
 def _examine(text: str) -> tuple[Endpoint, ...] | _Fault:
