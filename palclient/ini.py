@@ -158,6 +158,8 @@ def read_ini(source: str | os.PathLike[str] | bytes) -> IniDocument:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         advice = "Check the path, and that this user may read the file."
+        if not Path(path).is_absolute():
+            advice += " The path is relative: it counts from the folder in which the program was started."
         raise IniError(f"{path}: cannot be read: {reason}.", path=path, advice=advice) from error
     return _document(raw, path, mtime_ns)
 
