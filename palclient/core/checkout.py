@@ -29,7 +29,7 @@ from palclient.core.wire import (
     decode,
     encode,
 )
-from palclient.models import FeatureUsage, NodeStatus, TriadStatus, Waiting
+from palclient.models import FeatureUsage, Grant, NodeStatus, TriadStatus, Waiting
 
 QUEUEABLE = frozenset({"seats-taken", "over-max", "reserved"})  # denials that pass when somebody returns a seat
 POLL_S = 1.0  # how often a full pool is asked when its server has no line to stand in
@@ -40,6 +40,14 @@ class Trace:
     """What a checkout leaves behind when it does not end well: whether a node may have granted it all the same."""
 
     may_be_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Seats that a master granted to a request that was sent at ``sent_at``."""
+
+    grant: Grant
+    sent_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +69,8 @@ class Patience:
 
 def checkout(
     request: CheckoutRequest, means: Means, patience: Patience, trace: Trace, *, now: float, on_waiting: Callable[[Waiting], None]
-) -> Flow[Served]:
-    """Take the seats; gives the served ``Granted``.
+) -> Flow[Taken]:
+    """Take the seats.
 
     Raises ``CheckoutDenied`` and its kin for the master's no, ``TriadUnavailable`` and its kin when no master answers, ``ProtocolError`` when the peers do
     not speak the protocol.  A denial is never taken to another node: the pool is one (G6).  ``trace`` tells, whatever the end, whether the id must be given up.
@@ -77,7 +85,7 @@ def checkout(
             trace.may_be_taken = served.may_have_acted or request.queue
             raise explain.unavailable(request, served, had_word=had_word)
         if isinstance(served.reply, Granted):
-            return served
+            return Taken(served.reply.grant, served.sent_at)
         pause_s = _pause_s(served.reply, request, on_waiting) if served.now < give_up_at else None
         if pause_s is None:
             trace.may_be_taken = isinstance(served.reply, Queued)

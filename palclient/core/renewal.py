@@ -12,6 +12,7 @@ A flow that has nothing to do waits to be woken: ``Leases.wake`` is called whene
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -58,6 +59,7 @@ class Leases:
         self.wake = wake
         self.kept: dict[str, Kept] = {}
         self.returns: dict[str, float] = {}  # id -> when to stop trying
+        self.dropped: deque[str] = deque()  # leases that were garbage-collected: no lock may be taken there
         self.ttl_s: float | None = None  # the shortest in the table; the last known when it is empty
 
     # --- what a holder does ---
@@ -84,6 +86,23 @@ class Leases:
             if len(self.returns) < MAX_PENDING_RETURNS:
                 self.returns[lease_id] = now + max(self.ttl_s or 0.0, DEAD_ID_S)
         self.wake()
+
+    def drop(self, lease_id: str) -> None:
+        """Return a lease whose holder has forgotten it.  Takes no lock: the garbage collector may call it in the middle of anything."""
+        self.dropped.append(lease_id)
+        self.wake()
+
+    def all_due(self, now: float) -> None:
+        """Have everything confirmed at once, after a sleep."""
+        with self.lock:
+            for kept in self.kept.values():
+                kept.record.due_at = now
+        self.wake()
+
+    def ids(self) -> tuple[str, ...]:
+        """All ids for which a server may hold seats: kept, dropped, or still to be returned."""
+        with self.lock:
+            return tuple({**self.kept, **self.returns, **dict.fromkeys(self.dropped)})
 
     # --- renewing ---
 
@@ -239,6 +258,10 @@ class Leases:
 
     def pending_returns(self, now: float) -> tuple[str, ...]:
         """The returns that are still to be confirmed; those that the ttl has settled are dropped."""
+        while self.dropped:
+            lease_id = self.dropped.popleft()
+            if self.remove(lease_id) is not None:
+                self.give_up(lease_id, now=now)
         with self.lock:
             self.returns = {lease_id: until for lease_id, until in self.returns.items() if now < until}
             return tuple(self.returns)[:MAX_IDS]

@@ -1,0 +1,144 @@
+"""The keeper thread: drives the flows of ``core/renewal.py`` for all leases of one client; and the courier thread, which delivers events.
+
+Both are daemon threads that start with the first need of them.  Neither is ever waited for without a deadline.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from palclient.core.locate import Means
+from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
+from palclient.models import Event, Resumed
+from palclient.runner_sync import Loop, Task
+from palclient.transport import Transport, monotonic
+
+MAX_EVENTS = 1000  # not delivered yet; the oldest go first
+JOIN_S = 1.0
+
+Listener = Callable[[Event], None]
+
+
+class Keeper:
+    """Keeps the leases of one client alive on one thread, whether or not the application's own threads run.
+
+    ``tell`` takes the events that belong to no lease.
+    """
+
+    def __init__(self, transport: Transport, leases: Leases, means: Means, tell: Callable[[Event], None]) -> None:
+        self._transport = transport
+        self._leases = leases
+        self._means = means
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._loop = Loop(transport, on_late=self._resumed)
+        self._tasks: tuple[Task[None], ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._lock:
+            if self._thread is not None:
+                return
+            now = monotonic()
+            flows = (
+                keep_renewing(self._leases, self._means, now=now),
+                keep_watch(self._leases, self._means),
+                keep_claiming(self._leases, self._means, now=now),
+                keep_returning(self._leases, self._means, now=now),
+            )
+            self._tasks = tuple(self._loop.submit(flow, _ended) for flow in flows)
+            self._thread = threading.Thread(target=self._loop.run, name="palclient-keeper", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """Have all flows look again.  From any thread; takes no lock."""
+        for task in self._tasks:
+            task.wake()
+
+    def stop(self) -> None:
+        """End the thread; waits for it for 1 s at most."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._loop.stop()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(JOIN_S)
+
+    def forget(self) -> None:
+        """In a forked child, where the thread does not exist."""
+        self._loop.forget()
+
+    def _resumed(self, gap_s: float) -> None:
+        """The machine slept: whatever was connected is not any more, and every lease is to be confirmed before anything else."""
+        self._transport.drop_connections()
+        self._leases.all_due(monotonic())
+        self._tell(Resumed(gap_s=gap_s))
+
+
+def _ended(_: object, error: BaseException | None) -> None:
+    """A keeper's flow never ends but by ``stop``; should it fail, that must be heard."""
+    from palclient.errors import ClientClosed
+
+    if error is not None and not isinstance(error, ClientClosed):
+        import logging
+
+        logging.getLogger("palclient").critical("the keeper of the leases failed; they will run out", exc_info=error)
+
+
+class Courier:
+    """Delivers events in order on a thread of its own, so that a listener may be slow, may raise, and may call the API."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Listener, Event]] = deque(maxlen=MAX_EVENTS)
+        self._something = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+        self.dropped = 0
+
+    def deliver(self, listener: Listener, event: Event) -> None:
+        """Queue an event.  Never blocks for longer than it takes to append."""
+        with self._something:
+            if self._is_stopped:
+                return
+            self.dropped += len(self._queue) == MAX_EVENTS
+            self._queue.append((listener, event))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="palclient-events", daemon=True)
+                self._thread.start()
+            self._something.notify()
+
+    def stop(self) -> None:
+        """End the thread when the queue is empty; does not wait for it: a listener may be slow."""
+        with self._something:
+            self._is_stopped = True
+            self._something.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._something:
+                while not self._queue:
+                    if self._is_stopped:
+                        return
+                    self._something.wait()
+                listener, event = self._queue.popleft()
+            _call(listener, event)
+
+
+def _call(listener: Listener, event: Event) -> None:
+    try:
+        listener(event)
+    except Exception:
+        import logging
+
+        # Broad: it is the application's code, and the seat must not depend on it.
+        logging.getLogger("palclient").exception("a listener failed on %r", event)
+
+
+def log(event: Event) -> None:
+    """Log an event; without importing logging for an application that does not."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger("palclient").info("%r", event)
