@@ -78,7 +78,7 @@ class Client:
             raise ConfigError(f"count must be at least 1, and is {count}.")
         session = self._open()
         request = CheckoutRequest(
-            id=str(uuid4()), feature=feature, version=version, count=count, holder=self._holder or _this_process(), nonce=uuid4().hex
+            id=str(uuid4()), feature=feature, version=version, count=count, holder=self._holder or session.holder, nonce=uuid4().hex
         )
         again = _checked_reacquire(reacquire or self._reacquire) == "auto"
         return Lease(session, session.acquire(request, patience, reacquire=again, on_event=on_event))
@@ -252,15 +252,6 @@ def default_client(*, servers: str | ServerName | None = None, ini: str | os.Pat
         if client is None or client._is_closed:  # noqa: SLF001  # this module's own
             client = _default_clients[name] = Client(config.servername)
         return client
-
-
-def _this_process() -> Holder:
-    import socket
-    import sys
-
-    user = os.environ.get("USERNAME") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
-    app = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119  # pathlib would be imported for this alone
-    return Holder(user=user, host=socket.gethostname(), display=os.environ.get("DISPLAY", ""), pid=os.getpid(), app=app)
 
 
 def _checked_timeout(seconds: float) -> float:

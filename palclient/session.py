@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
+import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -20,7 +22,7 @@ from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.keeper import Courier, Keeper, Listener, log
-from palclient.models import Acquired, Event, Returned
+from palclient.models import Acquired, Event, Holder, Returned
 from palclient.runner_sync import run
 from palclient.transport import Transport, monotonic
 
@@ -39,6 +41,7 @@ class Session:
         self.config = config
         self.transport = Transport()
         self.pid = os.getpid()
+        self.holder = _this_process()
         self._on_event = on_event
         self._listeners: dict[str, Listener] = {}
         self._courier = Courier()
@@ -71,7 +74,6 @@ class Session:
                 self.keeper.start()
             raise
         self.keeper.start()
-        self.keeper.wake()
         self._tell(Acquired(lease_id=request.id, grant=record.grant))
         return record
 
@@ -132,6 +134,12 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # for the exit and for 
 def _luck() -> float:
     """Uniform in [0, 1), from the system: children of a fork must not share it."""
     return int.from_bytes(os.urandom(6)) / 2**48
+
+
+def _this_process() -> Holder:
+    user = os.environ.get("USERNAME") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+    app = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119  # pathlib would be imported for this alone
+    return Holder(user=user, host=socket.gethostname(), display=os.environ.get("DISPLAY", ""), pid=os.getpid(), app=app)
 
 
 def _at_exit() -> None:

@@ -61,6 +61,8 @@ class Leases:
         self.returns: dict[str, float] = {}  # id -> when to stop trying
         self.dropped: deque[str] = deque()  # leases that were garbage-collected: no lock may be taken there
         self.ttl_s: float | None = None  # the shortest in the table; the last known when it is empty
+        self.renews_at = inf  # when the flows will look again by themselves
+        self.turns_at = inf
 
     # --- what a holder does ---
 
@@ -70,6 +72,9 @@ class Leases:
             self._schedule(kept.record)
             self.ttl_s = min(self.ttl_s or inf, kept.record.ttl_s) if self.kept else kept.record.ttl_s
             self.kept[kept.record.grant.id] = kept
+            is_news = kept.record.due_at < self.renews_at or kept.record.suspect_at < self.turns_at
+        if is_news:
+            self.wake()
 
     def remove(self, lease_id: str) -> LeaseRecord | None:
         """Stop keeping a lease, because its holder returns it; None if that was done already."""
@@ -109,7 +114,8 @@ class Leases:
     def next_due(self) -> float:
         """When the next renewal is due."""
         with self.lock:
-            return min((kept.record.due_at for kept in self.kept.values() if kept.record.phase in RENEWABLE), default=inf)
+            self.renews_at = min((kept.record.due_at for kept in self.kept.values() if kept.record.phase in RENEWABLE), default=inf)
+            return self.renews_at
 
     def due(self, now: float) -> tuple[str, ...]:
         """The batch to renew now: what is due, and what will be so soon that a request of its own would be a waste."""
@@ -178,7 +184,8 @@ class Leases:
         """When the next lease becomes suspect, or runs out."""
         with self.lock:
             records = [kept.record for kept in self.kept.values() if kept.record.phase in RENEWABLE]
-            return min((min(r.suspect_at, r.valid_until) if r.phase is Phase.HELD else r.valid_until for r in records), default=inf)
+            self.turns_at = min((min(r.suspect_at, r.valid_until) if r.phase is Phase.HELD else r.valid_until for r in records), default=inf)
+            return self.turns_at
 
     def turn(self, now: float) -> None:
         """Note, and tell, what became suspect or ran out."""
