@@ -22,6 +22,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import palclient
+
 ROOT = Path(__file__).resolve().parents[1]
 
 MODULE_LINES = 400
@@ -46,7 +48,11 @@ SHELL = frozenset({"palclient.transport", "palclient.runner_sync", "palclient.ru
 """The modules of the SDK that act; all others decide, read text, or hand on."""
 
 LENT: dict[str, dict[str, frozenset[str]]] = {
-    "palclient.client": {"threading": frozenset({"Lock"})},  # knowledge is replaced, and the default clients are kept, under a lock
+    "palclient.client": {"threading": frozenset({"Lock"})},  # the default clients are kept under a lock
+    "palclient.session": {
+        "threading": frozenset({"Condition", "Lock"}),  # a process's knowledge is replaced under a lock, and whoever waits for a lease is woken
+        "socket": frozenset({"gethostname"}),  # how the server's usage report shows this machine
+    },
 }
 """What a module outside the shell may take from WORLD, name by name."""
 
@@ -267,12 +273,25 @@ def test_only_the_command_line_ends_the_process() -> None:
 
 
 def test_lazy_imports_are_plain_statements() -> None:
-    """Design page "architecture": programs that freeze an application see an ``import`` inside a function, but no computed name."""
+    """Design page "architecture": programs that freeze an application see an ``import`` statement wherever it stands, but no computed name."""
     hidden = {"__import__", "import_module", "importlib.import_module", "importlib.__import__"}
     offences = [
-        module.at(call, f"calls {_dotted(call.func)}()") for module in modules("palclient") for call in calls(module) if _dotted(call.func) in hidden
+        module.at(call, f"calls {_dotted(call.func)}()")
+        for module in modules("palclient")
+        if module.name != "palclient"  # see the next test
+        for call in calls(module)
+        if _dotted(call.func) in hidden
     ]
     _nobody(offences, "Write `import name` inside the function")
+
+
+def test_each_home_of_a_public_name_is_also_imported_plainly() -> None:
+    """Design page "architecture": palclient looks public names up by a table, and each of its modules stands in an ``import`` of the same file too."""
+    for module in modules("palclient"):
+        if module.name == "palclient":
+            statements = {node.module for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom)}
+            homes = {f"palclient.{name}" for name in palclient._HOMES}
+            _nobody(sorted(homes - statements), "Imported by a computed name only")
 
 
 def test_formats_and_core_catch_only_what_they_can_name() -> None:
