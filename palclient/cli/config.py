@@ -1,0 +1,46 @@
+"""``palclient config``: which SERVERNAME is in force, and why."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from palclient.cli.screen import complain, say, say_json
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command and its options."""
+    parser: argparse.ArgumentParser = commands.add_parser("config", help="show which SERVERNAME is in force, and why")
+    parser.add_argument("--servers", metavar="SERVERNAME", help="as an application's servers= would say")
+    parser.add_argument("--ini", metavar="FILE", help="as an application's ini= would say")
+    parser.add_argument("--app", metavar="NAME", help="the application whose directories are searched")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code 0 when a SERVERNAME was found; ConfigError, with the places that were searched, when not."""
+    from palclient.config import find_outranking, find_servername
+
+    found = find_servername(servers=options.servers, ini=options.ini, app=options.app)
+    outranking = find_outranking()
+    if options.json:
+        say_json(
+            {
+                "servername": str(found.servername),
+                "source": found.source,
+                "trail": [{"place": look.place, "found": look.found} for look in found.trail],
+                "warnings": [str(warning) for warning in found.warnings],
+                "outranking": [{"name": one.name, "value": one.value, "place": one.place} for one in outranking],
+            }
+        )
+        return 0
+    say(f"SERVERNAME={found.servername}")
+    say(f"from {found.source}")
+    for look in found.trail:
+        say(f"  {look}")
+    for warning in found.warnings:
+        complain(f"warning: {warning}")
+    for one in outranking:
+        complain(f"note: {one}")
+    return 0
