@@ -1,0 +1,154 @@
+"""``python -m fakeserver``: a triad by hand, or one node of one.  The nodes of a ``FakeTriad`` start here, too."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from hashlib import sha256
+from threading import Event
+from typing import TYPE_CHECKING
+
+from fakeserver.lifeline import ParentGone, die_with_parent
+from fakeserver.settings import Settings, check_ttl, named, smallest_ttl_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+STDIN = 0
+
+
+def run_child() -> None:
+    """The main program of a node that a ``FakeTriad`` started.
+
+    A line of settings comes in on stdin and ``ready`` goes out on stdout; from then on stdin carries commands, and its end is the node's end.
+    """
+    words = json.loads(_first_line(STDIN))
+    try:
+        die_with_parent(words["parent"])
+    except ParentGone:
+        sys.exit(0)
+    settings = Settings.from_json(words["settings"])
+    descriptor = words["listener"]
+    listener = None if descriptor is None else socket.socket(fileno=descriptor)
+    sys.exit(run_node(settings, listener, commands=STDIN, when_ready=lambda: print("ready", flush=True)))
+
+
+def run_node(settings: Settings, listener: socket.socket | None, *, commands: int | None, when_ready: Callable[[], None]) -> int:
+    """Run a node until it halts, and give its exit code.  ``commands``: see ``server.run``; ``listener``: None to bind the node's own address."""
+    import asyncio
+
+    from fakeserver.process import FakeTriadError, bound
+    from fakeserver.server import StateRefused, run
+
+    try:
+        reason = asyncio.run(run(settings, listener or bound(*settings.address), commands=commands, when_ready=when_ready))
+    except (StateRefused, FakeTriadError) as refused:
+        print(refused, file=sys.stderr)
+        return EXIT_REFUSED
+    if reason:
+        print(reason, file=sys.stderr)
+    return EXIT_FAILED if reason else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.  Gives the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return _run_one(options) if options.node else _run_triad(options)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _run_one(options: argparse.Namespace) -> int:
+    """One node, the other two being started elsewhere with the same words."""
+    from palclient.servername import parse_servername
+
+    if not (options.triad and options.state_dir):
+        raise ValueError("--node needs --triad and --state-dir.")
+    endpoints = parse_servername(options.triad).endpoints
+    triad = tuple((endpoint.host, endpoint.port or 0) for endpoint in endpoints)
+    if len(triad) != 3 or not all(port for _, port in triad):
+        raise ValueError("--triad must name three servers, each with its port.")
+    ttl_s = options.ttl or smallest_ttl_s(options.heartbeat)
+    check_ttl(ttl_s, options.heartbeat)
+    settings = Settings(
+        role=options.node,
+        triad=triad,
+        # Three nodes that are told of the same triad are of one cluster, without a word between them.
+        cluster=options.cluster or sha256(options.triad.encode("utf-8")).hexdigest()[:32],
+        features=dict(options.feature),
+        heartbeat_s=options.heartbeat,
+        ttl_s=ttl_s,
+        primary_is_master=options.primary_is_master,
+        folder=options.state_dir,
+        fsync=options.fsync,
+        software="fakeserver",
+    )
+    ready = f"{options.node} {named(settings.address)}"
+    return run_node(settings, None, commands=None, when_ready=lambda: print(ready, flush=True))
+
+
+def _run_triad(options: argparse.Namespace) -> int:
+    """All three, until Ctrl-C or SIGTERM."""
+    from fakeserver.cluster import FakeTriad
+    from fakeserver.process import FakeTriadError
+
+    ended = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        with FakeTriad(
+            dict(options.feature),
+            primary_is_master=options.primary_is_master,
+            heartbeat_s=options.heartbeat,
+            ttl_s=options.ttl,
+            state_dir=options.state_dir,
+            fsync=options.fsync,
+        ) as triad:
+            print(f"[Network]\nSERVERNAME={triad.servername}", flush=True)
+            ended.wait()
+    except FakeTriadError as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fakeserver", description="A fake triad of license servers on the loopback interface, for tests.")
+    parser.add_argument("--feature", action="append", default=[], type=_feature, metavar="NAME=SEATS", help="a pool; may be given more than once")
+    parser.add_argument("--heartbeat", type=float, default=0.1, metavar="S", help="seconds between heartbeats (0.1)")
+    parser.add_argument("--ttl", type=float, metavar="S", help="seconds that a lease lasts after a renewal")
+    parser.add_argument("--no-primary-is-master", dest="primary_is_master", action="store_false", help="a returned primary does not take over")
+    parser.add_argument("--state-dir", metavar="DIR", help="where state and logs are kept")
+    parser.add_argument("--fsync", action="store_true", help="flush each record to the disk")
+    node = parser.add_argument_group("one node instead of three")
+    node.add_argument("--node", choices=("primary", "secondary", "tertiary"))
+    node.add_argument("--triad", metavar="SERVERNAME", help="the three nodes, each port@host")
+    node.add_argument("--cluster", metavar="ID", help="the cluster's id; by default it follows from --triad")
+    return parser
+
+
+def _feature(text: str) -> tuple[str, int]:
+    name, _, seats = text.partition("=")
+    if not name or not seats.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SEATS")
+    return name, int(seats)
+
+
+def _first_line(descriptor: int) -> bytes:
+    """Read up to the first line end and no further: what follows is for others to read."""
+    line = b""
+    while not line.endswith(b"\n") and (chunk := os.read(descriptor, 65536)):
+        line += chunk  # the parent sends nothing more before it was told that the node is ready
+    return line
+
+
+if __name__ == "__main__":
+    sys.exit(main())

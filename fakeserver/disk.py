@@ -1,0 +1,167 @@
+"""A node's two files: the ballot, replaced whole and always flushed, and the table's log, to which each batch adds one line (E7).
+
+What was cut short by a crash is told from what was altered: a torn last line costs the node a longer wait before it votes (E2), anything else
+that does not read is refused.  Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+from fakeserver.clock import is_same_boot
+from fakeserver.events import DiskImage, SaveBallot
+from fakeserver.roles import Role
+from fakeserver.seats import Record, record_from_json, record_to_json
+
+FORMAT = 1
+BALLOT = "ballot.json"
+TABLE = "table.log"
+
+
+class StateRefused(Exception):
+    """What lies on the disk cannot be this node's state.  The message is a sentence for whoever started the node."""
+
+
+class Disk:
+    """The files of one node, in a folder of its own.  ``boot`` is ``clock.boot_name()``.  Blocks while it writes; raises OSError when it cannot."""
+
+    def __init__(self, folder: Path, *, cluster: str, boot: str, fsync: bool) -> None:
+        self._folder = folder
+        self._boot = boot
+        self._cluster = cluster
+        self._fsync = fsync
+        self._log: BinaryIO | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self) -> DiskImage:
+        """What the last run of this node left.  Raises StateRefused when it is another cluster's, a newer version's, or altered."""
+        ballot = self._load_ballot()
+        if ballot is None:
+            return DiskImage()
+        header, records, torn = self._load_table()
+        rebooted = not is_same_boot(str(header.get("boot")), self._boot)
+        unflushed = header.get("fsync") is not True
+        return DiskImage(ballot=ballot, records=records, may_lack_records=torn or (unflushed and rebooted))
+
+    def save_ballot(self, ballot: SaveBallot) -> None:
+        """Replace the ballot; it is on the disk when this returns."""
+        voted_for = ballot.voted_for.value if ballot.voted_for else None
+        fields = {"format": FORMAT, "cluster": ballot.cluster, "term": ballot.term, "voted_for": voted_for, "incarnation": ballot.incarnation}
+        self._replace(BALLOT, _line(fields), flush=True)
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Add a batch to the log, in one write."""
+        if self._log is None:
+            raise RuntimeError("the log is rewritten at the start, before anything is added")
+        _write(self._log, _line([record_to_json(record) for record in records]))
+        if self._fsync:
+            os.fsync(self._log.fileno())
+
+    def rewrite(self, records: Sequence[Record]) -> None:
+        """Replace the log by these records."""
+        header = {"format": FORMAT, "cluster": self._cluster, "boot": self._boot, "fsync": self._fsync}
+        batch = [record_to_json(record) for record in records]
+        self.close()
+        self._replace(TABLE, _line(header) + _line(batch), flush=self._fsync)
+        self._log = open(self._folder / TABLE, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _replace(self, name: str, content: bytes, *, flush: bool) -> None:
+        path, fresh = self._folder / name, self._folder / f"{name}.new"
+        with open(fresh, "wb", buffering=0) as file:
+            _write(file, content)
+            if flush:
+                os.fsync(file.fileno())
+        fresh.replace(path)
+        if flush:
+            _flush_folder(self._folder)
+
+    def _load_ballot(self) -> SaveBallot | None:
+        path = self._folder / BALLOT
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        fields = _read_line(content)
+        if not isinstance(fields, dict):
+            raise StateRefused(f"The state in {path} was altered: its checksum does not fit.")
+        self._refuse_foreign(fields, path)
+        voted_for = fields["voted_for"]
+        return SaveBallot(
+            cluster=fields["cluster"],
+            term=fields["term"],
+            voted_for=None if voted_for is None else Role(voted_for),
+            incarnation=fields["incarnation"],
+        )
+
+    def _load_table(self) -> tuple[Mapping[str, object], tuple[Record, ...], bool]:
+        """The log's header, its records in the order of writing, and whether its tail is torn.  A log that is not there is torn at its head."""
+        path = self._folder / TABLE
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        values = [_read_line(line) for line in lines]
+        torn = not values or values[-1] is None
+        whole = values[:-1] if torn else values
+        if None in whole:
+            raise StateRefused(f"The state in {path} was altered: line {whole.index(None) + 1} does not fit its checksum.")
+        if not whole:
+            return {}, (), True
+        header, *batches = whole
+        self._refuse_foreign(header, path)
+        return header, tuple(record_from_json(fields) for batch in batches for fields in batch), torn
+
+    def _refuse_foreign(self, fields: Mapping[str, object], path: Path) -> None:
+        if fields.get("format") != FORMAT:
+            raise StateRefused(f"The state in {path} has format {fields.get('format')!r}, of a newer version; this one reads format {FORMAT}.")
+        if fields.get("cluster") != self._cluster:
+            raise StateRefused(f"The state in {path} belongs to cluster {fields.get('cluster')!r}; this node is one of cluster {self._cluster!r}.")
+
+
+def cluster_of(folder: Path) -> str | None:
+    """The cluster whose state lies in ``folder``, or None when none can be made out.  Its own node says why it cannot be read."""
+    try:
+        fields = _read_line((folder / BALLOT).read_bytes())
+    except OSError:
+        return None
+    cluster = fields.get("cluster") if isinstance(fields, dict) else None
+    return cluster if isinstance(cluster, str) else None
+
+
+def _line(value: object) -> bytes:
+    """A line that proves itself whole: a checksum, a blank, and JSON."""
+    content = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return b"%08x %b\n" % (crc32(content), content)
+
+
+def _read_line(line: bytes) -> Any:
+    """What ``_line`` wrote, an object or a list; None when it is not whole."""
+    checksum, _, content = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % crc32(content):
+        return None
+    return json.loads(content)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    written = file.write(content)
+    if written != len(content):
+        raise OSError(f"{file.name}: only {written} of {len(content)} bytes could be written")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last.  Windows has no way to flush a folder, and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

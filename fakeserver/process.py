@@ -1,0 +1,223 @@
+"""One node as a child process: start it, kill it, freeze it, and know what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from fakeserver.lifeline import Midwife, Watcher
+from fakeserver.settings import Settings, named
+from palclient.errors import PalError
+
+START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once on a small machine
+STOP_LIMIT_S = 5.0  # a handover takes a few heartbeats
+SIGNAL_LIMIT_S = 5.0  # the kernel needs microseconds, unless the machine is out of memory
+
+BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; run_child()"
+"""The child finds its modules where this process found them, however that came about."""
+
+CAN_HAND_OVER_SOCKETS = os.name == "posix"
+HAS_SPARE_BIND = sys.platform == "linux"  # elsewhere a second socket cannot be bound to a port, be the first silent or not
+
+
+class FakeTriadError(PalError):
+    """A fake triad that could not do what was asked of it."""
+
+
+class Port:
+    """A port of the loopback interface, kept for one node.
+
+    ``listen`` gives a listening socket to hand to a process.  On Linux a second socket, bound and silent, keeps the port from being given to
+    anybody else while no process listens; connections to it are refused.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._spare: socket.socket | None = bound(host, port)
+        self.address: tuple[str, int] = self._spare.getsockname()[:2]
+
+    def listen(self) -> socket.socket:
+        """A socket that listens.  The caller closes it."""
+        if HAS_SPARE_BIND or self._spare is None:
+            listener = bound(*self.address)
+        else:
+            listener, self._spare = self._spare, None
+        listener.listen(2048)  # uvicorn's own number
+        return listener
+
+    def release(self) -> None:
+        """Let go of the port."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+
+class NodeProcess:
+    """The process of one node; between ``kill`` and ``start`` there is none."""
+
+    def __init__(self, settings: Settings, port: Port, *, midwife: Midwife, watcher: Watcher | None) -> None:
+        self.settings = settings
+        self._port = port
+        self._midwife = midwife
+        self._watcher = watcher
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_paused = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, be it frozen."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the process is frozen by ``pause``."""
+        return self.is_running and self._is_paused
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while there is no process."""
+        return self._process.pid if self._process is not None and self.is_running else None
+
+    def launch(self) -> None:
+        """Start the process, without waiting for it: ``wait_ready`` does."""
+        self._is_paused = False
+        folder = Path(self.settings.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "stderr.txt", "wb") as stderr:
+            self._process = self._midwife.call(lambda: self._spawn(stderr.fileno()))
+        if self._watcher is not None:
+            self._watcher.add(self._process.pid)
+
+    def _spawn(self, stderr: int) -> subprocess.Popen[bytes]:
+        listener = self._port.listen() if CAN_HAND_OVER_SOCKETS else None
+        descriptors = () if listener is None else (listener.fileno(),)
+        words = {"settings": self.settings.to_json(), "listener": descriptors[0] if descriptors else None, "parent": os.getpid()}
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", BOOT.format(path=sys.path), self.settings.role],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=descriptors,
+                start_new_session=True,  # Ctrl-C in the user's terminal is for the user's program
+            )
+        finally:
+            if listener is not None:
+                listener.close()  # or the port would still accept when the node is dead
+        self._tell(process, json.dumps(words))
+        return process
+
+    def wait_ready(self) -> None:
+        """Wait until the node serves its port.  Raises FakeTriadError, with the node's own words, when it ends instead."""
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        guard = threading.Timer(START_LIMIT_S, process.kill)
+        guard.name = "fakeserver start guard"
+        guard.start()
+        try:
+            line = process.stdout.readline()
+        finally:
+            guard.cancel()
+            guard.join()
+        if line.strip() != b"ready":
+            process.wait(SIGNAL_LIMIT_S)
+            self._forget()
+            words = (Path(self.settings.folder) / "stderr.txt").read_text(encoding="utf-8", errors="replace").strip()
+            role, code = self.settings.role, process.returncode
+            raise FakeTriadError(words or f"The {role} at {named(self.settings.address)} did not start: exit code {code}, and not a word.")
+
+    def strike(self) -> None:
+        """SIGKILL, also to a frozen process, without waiting."""
+        if self._process is not None:
+            self._process.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; when this returns the process is gone and its port refuses."""
+        self.strike()
+        if self._process is not None:
+            self._process.wait(SIGNAL_LIMIT_S)
+        self._forget()
+
+    def stop(self) -> None:
+        """Ask for an orderly end, and wait for it.  A process that does not end in time is killed, and FakeTriadError says so."""
+        if self._process is None or not self.is_running:
+            self._forget()
+            return
+        self._tell(self._process, "stop")
+        try:
+            self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise FakeTriadError(f"The {self.settings.role} did not stop within {STOP_LIMIT_S:g} s, and was killed.") from error
+        self._forget()
+
+    def pause(self) -> None:
+        """SIGSTOP; when this returns, nothing runs there any more."""
+        if not self.is_paused:
+            self._signal("SIGSTOP", "WSTOPPED")
+            self._is_paused = True
+
+    def resume(self) -> None:
+        """SIGCONT, after ``pause``."""
+        if self.is_paused:
+            self._signal("SIGCONT", "WCONTINUED")
+            self._is_paused = False
+
+    def _signal(self, name: str, flag: str) -> None:
+        if not hasattr(signal, name):
+            raise NotImplementedError(f"{name}: freezing a process is not played on this platform yet")
+        pid = self.pid
+        if pid is None:
+            raise FakeTriadError(f"The {self.settings.role} is down; only a running node can be frozen.")
+        os.kill(pid, getattr(signal, name))
+        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+            self._wait_changed(pid, getattr(os, flag))
+
+    def _wait_changed(self, pid: int, flag: int) -> None:
+        """Wait until the kernel says that the child has stopped, or gone on."""
+        deadline = time.monotonic() + SIGNAL_LIMIT_S
+        while os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
+            if time.monotonic() > deadline:
+                raise FakeTriadError(f"Process {pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
+            time.sleep(0.0002)
+        os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes], line: str) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(line.encode("utf-8") + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; whoever waits for it will see that
+
+    def _forget(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self._watcher is not None:
+            self._watcher.remove(process.pid)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket bound to a port; 0 for a free one.  Raises FakeTriadError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # a port whose last connections are not forgotten yet; on Windows the option means something else
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise FakeTriadError(f"Port {port} of {host} cannot be had: {error.strerror or error}.") from error
+    return bound

@@ -1,0 +1,84 @@
+"""What a node process is started with, and the arithmetic of its times.  Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from fakeserver.roles import Role
+
+DEFAULT_INTERVAL_S = 20.0  # the HEARTBEAT_INTERVAL that a license file means when it says nothing (T10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One node of a triad.  ``triad`` names the three as ``(host, port)`` in role order; times in seconds; ``folder`` is the node's own."""
+
+    role: str
+    triad: tuple[tuple[str, int], ...]
+    cluster: str
+    features: Mapping[str, int]
+    heartbeat_s: float
+    ttl_s: float
+    primary_is_master: bool
+    folder: str
+    fsync: bool
+    software: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where this node listens."""
+        return self.triad[list(Role).index(Role(self.role))]
+
+    def to_json(self) -> dict[str, object]:
+        """For ``from_json``, in another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> Settings:
+        """Back from ``to_json`` and JSON."""
+        triad = tuple((host, port) for host, port in fields["triad"])  # type: ignore[attr-defined]
+        return cls(**{**fields, "triad": triad})  # type: ignore[arg-type]
+
+
+def named(address: tuple[str, int]) -> str:
+    """An address as a SERVERNAME entry: ``27000@127.0.0.1``."""
+    host, port = address
+    return f"{port}@[{host}]" if ":" in host else f"{port}@{host}"
+
+
+def failover_s(heartbeat_s: float) -> float:
+    """E: after how long without an answer a peer counts as lost (T10), at a time scale at which 20 s take ``heartbeat_s``."""
+    return (3 * DEFAULT_INTERVAL_S + (DEFAULT_INTERVAL_S - 1)) * heartbeat_s / DEFAULT_INTERVAL_S
+
+
+def smallest_ttl_s(heartbeat_s: float) -> float:
+    """The smallest ttl, in whole milliseconds, in which a client finds the new master before its lease runs out."""
+    low, high = 0.0, 1.0
+    while not _lasts(high, heartbeat_s):
+        high *= 2
+    while high - low > 0.0001:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _lasts(middle, heartbeat_s) else (middle, high)
+    return math.ceil(high * 1000) / 1000
+
+
+def check_ttl(ttl_s: float, heartbeat_s: float) -> None:
+    """Refuse, with a ValueError that shows the numbers, a ttl that a failover can outlast."""
+    if not _lasts(ttl_s, heartbeat_s):
+        silence_s, needed_s = 0.646 * ttl_s, failover_s(heartbeat_s) + _detour_s(ttl_s)
+        raise ValueError(
+            f"ttl_s={ttl_s:g} is too short for heartbeat_s={heartbeat_s:g}: a lease would have {silence_s:.3f} s (0.646 of its ttl) left when a renewal "
+            f"fails, and finding the new master can take {needed_s:.3f} s (a failover of {failover_s(heartbeat_s):.3f} s and a client's own "
+            f"{_detour_s(ttl_s):.3f} s). The smallest that fits is ttl_s={smallest_ttl_s(heartbeat_s):g}."
+        )
+
+
+def _lasts(ttl_s: float, heartbeat_s: float) -> bool:
+    return 0.646 * ttl_s >= failover_s(heartbeat_s) + _detour_s(ttl_s)
+
+
+def _detour_s(ttl_s: float) -> float:
+    """What the client adds to a failover: one attempt at the old master, two probe periods, and the spread of renewals in time."""
+    return min(5.0, ttl_s / 12) + 2 * min(0.5, ttl_s / 24) + min(1.0, ttl_s / 12)

@@ -1,0 +1,139 @@
+"""A node's files: what it finds again, what it takes for torn, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from fakeserver.clock import is_same_boot
+from fakeserver.disk import Disk, StateRefused, cluster_of
+from fakeserver.events import DiskImage, SaveBallot
+from fakeserver.roles import Role
+from fakeserver.seats import Grant, SeatRecord, Version
+
+BALLOT = SaveBallot(cluster="c1", term=7, voted_for=Role.SECONDARY, incarnation=3)
+GRANT = Grant(id="i", version="0", count=1, holder={"user": "änn"}, ttl_s=2.0, granted_at=1.0)
+FREE = SeatRecord(feature="X", index=0, version=Version(7, 1), seq=1, grant=None)
+HELD = replace(FREE, index=1, grant=GRANT)
+
+
+def disk(folder: Path, *, cluster: str = "c1", boot: str = "boot-1", fsync: bool = False) -> Disk:
+    """The disk of one node."""
+    return Disk(folder, cluster=cluster, boot=boot, fsync=fsync)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder in which a node has run: a ballot, a table of one record, one batch of another."""
+    with_state = disk(tmp_path)
+    with_state.save_ballot(BALLOT)
+    with_state.rewrite([FREE])
+    with_state.append([HELD])
+    with_state.close()
+    return tmp_path
+
+
+def test_a_fresh_disk_holds_nothing(tmp_path: Path) -> None:
+    """E2: a node that has no state may vote at once."""
+    assert disk(tmp_path / "new").load() == DiskImage()
+
+
+def test_a_node_finds_again_what_it_wrote(folder: Path) -> None:
+    """E7: ballot and records, those in the order of writing."""
+    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
+
+
+def test_a_rewritten_log_holds_what_it_was_given_and_what_came_after(folder: Path) -> None:
+    """E7: the log is rewritten at the start."""
+    again = disk(folder)
+    again.rewrite([HELD])
+    again.append([FREE])
+    again.close()
+    assert disk(folder).load().records == (HELD, FREE)
+
+
+def test_nothing_is_added_to_a_log_that_was_not_rewritten_first(folder: Path) -> None:
+    """E7: a torn tail must not get a neighbour."""
+    with pytest.raises(RuntimeError):
+        disk(folder).append([FREE])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30])
+def test_a_torn_last_line_costs_its_batch_and_a_longer_wait(folder: Path, cut: int) -> None:
+    """E2: the log's tail is torn, so records may be lacking."""
+    log = folder / "table.log"
+    log.write_bytes(log.read_bytes()[:-cut])
+    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE,), may_lack_records=True)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 4096], ids=["gone", "empty", "zeros"])
+def test_a_log_without_a_whole_line_may_lack_everything(folder: Path, content: bytes | None) -> None:
+    """E2: what a power cut can leave of a file that was never flushed."""
+    log = folder / "table.log"
+    log.unlink() if content is None else log.write_bytes(content)
+    assert disk(folder).load() == DiskImage(ballot=BALLOT, may_lack_records=True)
+
+
+def test_an_altered_line_in_the_middle_is_refused(folder: Path) -> None:
+    """Issue "the main job", bad input: never guessed.  No crash alters a line and leaves the next."""
+    log = folder / "table.log"
+    log.write_bytes(log.read_bytes().replace(b'"index":0', b'"index":9'))
+    with pytest.raises(StateRefused, match=r"table.log was altered: line 2 "):
+        disk(folder).load()
+
+
+def test_an_altered_ballot_is_refused(folder: Path) -> None:
+    """E7: a ballot is replaced whole, so no crash can have done this."""
+    ballot = folder / "ballot.json"
+    ballot.write_bytes(ballot.read_bytes().replace(b'"term":7', b'"term":1'))
+    with pytest.raises(StateRefused, match=r"ballot.json was altered"):
+        disk(folder).load()
+
+
+def test_the_state_of_another_cluster_is_refused(folder: Path) -> None:
+    """Issue "the main job", bad input: it says whose state it is."""
+    with pytest.raises(StateRefused, match=r"belongs to cluster 'c1'; this node is one of cluster 'c2'"):
+        disk(folder, cluster="c2").load()
+    assert cluster_of(folder) == "c1"
+    assert cluster_of(folder / "nowhere") is None
+
+
+def test_a_newer_format_is_refused(folder: Path) -> None:
+    """Issue "the triad in full", bad input: state from a newer version."""
+    content = b'{"format":2,"anything":"else"}'
+    (folder / "ballot.json").write_bytes(b"%08x %b\n" % (crc32(content), content))
+    with pytest.raises(StateRefused, match=r"format 2, of a newer version; this one reads format 1"):
+        disk(folder).load()
+
+
+def test_unflushed_records_may_be_lacking_after_a_reboot(folder: Path) -> None:
+    """E2: no fsync, and the machine has rebooted since; what counts is how the log was written, not how it will be."""
+    assert disk(folder, boot="boot-2", fsync=True).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD), may_lack_records=True)
+
+
+def test_flushed_records_outlast_a_reboot(folder: Path) -> None:
+    """E2, E7."""
+    flushing = disk(folder, fsync=True)
+    flushing.rewrite([FREE])
+    flushing.append([HELD])
+    flushing.close()
+    assert disk(folder, boot="boot-2").load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
+
+
+@pytest.mark.parametrize(
+    "name, other, expected",
+    [("a", "a", True), ("a", "b", False), ("1000", "1004", True), ("1000", "1005", False), ("1000", "a", False), ("", "None", False)],
+)
+def test_two_names_of_one_boot_are_known_as_such(name: str, other: str, *, expected: bool) -> None:
+    """E2: a kernel's boot id, or the moment of booting within a few seconds; in doubt it was another boot."""
+    assert is_same_boot(name, other) is expected
+
+
+def test_a_crash_between_two_files_leaves_the_old_ones(folder: Path) -> None:
+    """E7: files are replaced by a rename, so what a crash left half-written has another name."""
+    (folder / "ballot.json.new").write_bytes(b"half")
+    (folder / "table.log.new").write_bytes(b"half")
+    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
