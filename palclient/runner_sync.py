@@ -16,8 +16,7 @@ from palclient.errors import ClientClosed
 from palclient.transport.system import Wakeup, monotonic
 
 if TYPE_CHECKING:
-    from palclient.transport import Transport
-    from palclient.transport.exchange import Exchange
+    from palclient.transport import AnyExchange, AnyTransport
 
 SLICE_S = 0.2  # Windows notices Ctrl-C only between waits; and so late at most is a caller's flow woken from outside
 LONG_SLICE_S = 5.0  # waits do not count the time that the machine sleeps
@@ -31,11 +30,11 @@ class Task(Generic[Result]):
 
     __slots__ = ("_exchanges", "_flow", "_is_woken", "_transport", "_wake_at", "_wakeup")
 
-    def __init__(self, flow: Flow[Result], transport: Transport, wakeup: Wakeup | None = None) -> None:
+    def __init__(self, flow: Flow[Result], transport: AnyTransport, wakeup: Wakeup | None = None) -> None:
         self._flow = flow
         self._transport = transport
         self._wakeup = wakeup or Wakeup()
-        self._exchanges: dict[int, Exchange] = {}
+        self._exchanges: dict[int, AnyExchange] = {}
         self._wake_at: float | None = None
         self._is_woken = False
 
@@ -98,7 +97,7 @@ class Task(Generic[Result]):
         return due
 
     @property
-    def exchanges(self) -> Iterable[Exchange]:
+    def exchanges(self) -> Iterable[AnyExchange]:
         """The calls under way."""
         return self._exchanges.values()
 
@@ -119,7 +118,7 @@ class Task(Generic[Result]):
             ready = wait(self._exchanges.values(), self._wakeup, min(self.due - now, SLICE_S))
 
 
-def run(flow: Flow[Result], transport: Transport) -> Result:
+def run(flow: Flow[Result], transport: AnyTransport) -> Result:
     """Drive one flow on the caller's thread: blocks until it ends, at the latest at the deadlines that it sets itself.
 
     Returns the flow's result or raises its error.  KeyboardInterrupt in the wait closes every connection of the flow and passes.
@@ -136,8 +135,9 @@ class Loop:
     ``on_late`` is called on that thread, before anything else, with the seconds by which a wait ended too late, when those are more than 2 s.
     """
 
-    def __init__(self, transport: Transport, *, on_late: Callable[[float], None] | None = None) -> None:
+    def __init__(self, transport: AnyTransport, *, on_late: Callable[[float], None] | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._transport = transport
+        self._clock = clock
         self._on_late = on_late
         self._wakeup = Wakeup()
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ class Loop:
         ready: Collection[int] = NOTHING
         try:
             while self._admit():
-                now = monotonic()
+                now = self._clock()
                 for task in list(self._tasks):
                     self._turn(task, now, ready)
                 ready = self._wait()
@@ -225,11 +225,11 @@ class Loop:
 
     def _wait(self) -> Collection[int]:
         """Wait for the first thing to do."""
-        before = monotonic()
+        before = self._clock()
         timeout_s = max(0.0, min((task.due for task in self._tasks), default=NEVER) - before)
         timeout_s = min(timeout_s, LONG_SLICE_S)
         ready = wait([exchange for task in self._tasks for exchange in task.exchanges], self._wakeup, timeout_s)
-        late_s = monotonic() - before - timeout_s
+        late_s = self._clock() - before - timeout_s
         if late_s > LATE_S and self._on_late is not None:
             self._on_late(late_s)
         return ready
@@ -245,7 +245,7 @@ def _tell(on_done: OnDone, result: Any, error: BaseException | None) -> None:
         logging.getLogger("palclient").exception("the receiver of a flow's result failed")
 
 
-def _wait_poll(exchanges: Iterable[Exchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
+def _wait_poll(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
     """Wait until one of the exchanges can go on, the wakeup is nudged, or ``timeout_s`` is over.  Returns the descriptors that are ready."""
     poll = select.poll()
     for exchange in exchanges:
@@ -256,7 +256,7 @@ def _wait_poll(exchanges: Iterable[Exchange], wakeup: Wakeup, timeout_s: float) 
     return _drained({fd for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)}, wakeup)
 
 
-def _wait_select(exchanges: Iterable[Exchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
+def _wait_select(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
     """The same for Windows, which has no poll, reports a failed connect as an exception, and refuses to wait for nothing."""
     open_ = [exchange for exchange in exchanges if exchange.fd >= 0]
     reading = [exchange.fd for exchange in open_ if not exchange.is_writing] + [wakeup.fd] * (wakeup.fd >= 0)

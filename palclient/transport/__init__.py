@@ -10,10 +10,11 @@ from __future__ import annotations
 from palclient.core.flow import Call
 from palclient.transport.connections import Connections
 from palclient.transport.exchange import Exchange
+from palclient.transport.injected import InjectedExchange, InjectedTransport
 from palclient.transport.names import Names, Resolve, system_addresses
 from palclient.transport.system import Wakeup, monotonic
 
-__all__ = ["Exchange", "Transport", "Wakeup", "monotonic", "system_addresses"]
+__all__ = ["AnyExchange", "AnyTransport", "Exchange", "InjectedTransport", "Transport", "Wakeup", "monotonic", "system_addresses"]
 
 
 class Transport:
@@ -42,3 +43,7 @@ class Transport:
     def close(self) -> None:
         """Close what is idle; calls under way end by themselves, and their connections with them."""
         self._connections.drop_idle()
+
+
+AnyTransport = Transport | InjectedTransport
+AnyExchange = Exchange | InjectedExchange

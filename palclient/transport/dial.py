@@ -94,32 +94,27 @@ class Dial:
             self._connection = self._connections.open(self._key, family)
             code = self._connection.sock.connect_ex((ip, self._key[1], *rest))
         except OSError as error:  # no descriptors left, or a family that this machine does not speak
-            return self._give_up(*explained(error.errno or 0))
+            self._give_up(*explained(error.errno or 0))
+            return
         self.fd = self._connection.fd
         if code == 0:
             self._look_at(self._connection, now)
         elif code not in IN_PROGRESS:
             self._give_up(*explained(code))
-        return None
 
     def _look_at(self, connection: Connection, now: float) -> None:
         """See how far the connecting has come."""
         code = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            return self._give_up(*explained(code))
-        try:
-            peer = connection.sock.getpeername()
-        except OSError:  # not connected yet
+            self._give_up(*explained(code))
+        elif not is_connected(connection.sock):
             if now >= self.due:
                 self._give_up(Outcome.TIMED_OUT, f"no answer to the connection request within {now - self._began:.3g} s")
-            return None
-        if peer == connection.sock.getsockname():
-            # On loopback a request to a port of the ephemeral range can meet itself; kept, it would take the port from its node.
-            return self._give_up(Outcome.REFUSED, "connected to itself: nobody listens there")
-        if self._trying is not None:
+        elif is_own_echo(connection.sock):
+            self._give_up(Outcome.REFUSED, "nobody listens there")
+        elif self._trying is not None:
             self._names.worked(self._key[0], self._trying)
             self._trying = None
-        return None
 
     def _give_up(self, outcome: Outcome, detail: str) -> None:
         """This address failed."""
@@ -133,3 +128,20 @@ class Dial:
         self._names.doubt(self._key[0])
         telling = next((trouble for trouble in self._troubles if trouble.outcome is Outcome.REFUSED), self._troubles[-1])
         return Trouble(telling.outcome, "; ".join(trouble.detail for trouble in self._troubles))
+
+
+def is_connected(sock: socket.socket) -> bool:
+    """Whether the peer has accepted."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def is_own_echo(sock: socket.socket) -> bool:
+    """Whether a connected socket is its own peer.
+
+    On loopback a request to a free port of the ephemeral range can come from that very port.  It connects, and would keep the port from its node.
+    """
+    return bool(sock.getpeername() == sock.getsockname())

@@ -19,26 +19,32 @@ USER_AGENT = "palclient/0.1.0"
 READ_BYTES = 65536  # at most so much before other calls have their turn
 
 
-def encoded(call: Call) -> bytes:
-    """The request as it goes over the wire.  Raises ValueError when a line break in target, host or headers would make two requests of it."""
-    request, host = call.request, call.endpoint.host
+def authority(call: Call) -> str:
+    """Host and port as URLs and the Host header spell them."""
+    host = call.endpoint.host
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"  # the zone of a link-local address is of no use to the peer (RFC 6874)
     elif not host.isascii():
         host = host.encode("idna").decode()
-    lines = [
-        f"{request.method} {request.target} HTTP/1.1",
-        f"Host: {host}:{call.endpoint.port}",
-        f"User-Agent: {USER_AGENT}",
-        "Accept: application/json, application/problem+json",
-    ]
-    lines += [f"{name}: {value}" for name, value in request.headers]
+    return f"{host}:{call.endpoint.port}"
+
+
+def fields(call: Call) -> list[tuple[str, str]]:
+    """The headers of the request."""
+    request = call.request
+    found = [("Host", authority(call)), ("User-Agent", USER_AGENT), ("Accept", "application/json, application/problem+json"), *request.headers]
     if request.body or request.method in {"PUT", "POST"}:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(request.body)}"]
+        found += [("Content-Type", "application/json"), ("Content-Length", str(len(request.body)))]
+    return found
+
+
+def encoded(call: Call) -> bytes:
+    """The request as it goes over the wire.  Raises ValueError when a line break in target, host or headers would make two requests of it."""
+    lines = [f"{call.request.method} {call.request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields(call))]
     head = "\r\n".join(lines)
     if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise ValueError(f"line break inside a line: {lines}")
-    return head.encode("ascii") + b"\r\n\r\n" + request.body
+    return head.encode("ascii") + b"\r\n\r\n" + call.request.body
 
 
 class Exchange:

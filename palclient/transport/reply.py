@@ -5,9 +5,9 @@ from __future__ import annotations
 import h11
 
 from palclient.core.flow import Outcome
-from palclient.transport.system import Trouble
+from palclient.transport.system import REPLY_LIMIT_BYTES, Trouble
 
-REPLY_LIMIT_BYTES = 4 * 1024 * 1024  # the protocol's; h11 bounds the headers at 16 KiB
+START_BYTES = 32  # enough to tell an administrator what it was
 
 _PREFIX = b"HTTP/1."
 _END_OF_REQUEST = h11.EndOfMessage()
@@ -19,7 +19,7 @@ _REQUESTS = {method: h11.Request(method=method, target="/", headers=[("Host", "x
 class Reply:
     """What has come of the answer so far."""
 
-    __slots__ = ("_body", "_reader", "content_type", "received_bytes", "status")
+    __slots__ = ("_body", "_reader", "_start", "content_type", "received_bytes", "status")
 
     def __init__(self, method: str) -> None:
         self._reader = h11.Connection(h11.CLIENT)
@@ -28,12 +28,15 @@ class Reply:
         self.status = 0
         self.content_type = ""
         self._body = bytearray()
+        self._start = b""
         self.received_bytes = 0
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes (none: the peer closed).  Returns whether the reply is whole.  Raises Trouble when it never will be."""
         self._reader.receive_data(data)
         self.received_bytes += len(data)
+        if len(self._start) < START_BYTES:
+            self._start += data[:START_BYTES]
         try:
             while True:  # every event uses up some of the bytes
                 event = self._reader.next_event()
@@ -44,11 +47,12 @@ class Reply:
                 elif isinstance(event, h11.EndOfMessage):
                     return True
                 elif event is h11.NEED_DATA:
-                    self._doubt()
+                    self._check_start()
                     return False
         except h11.RemoteProtocolError as error:
             if not data:
                 raise Trouble(Outcome.CUT_SHORT, f"closed the connection in the middle of its answer: {error}") from error
+            self._check_start()  # its words say more than h11's
             raise Trouble(Outcome.NOT_HTTP, str(error)) from error
 
     @property
@@ -74,9 +78,7 @@ class Reply:
         if len(self._body) > REPLY_LIMIT_BYTES:
             raise Trouble(Outcome.NOT_OURS, f"an answer of more than {REPLY_LIMIT_BYTES} bytes, which is what the protocol allows")
 
-    def _doubt(self) -> None:
-        """h11 looks at the first line when the headers are whole; a peer that speaks something else need not be waited for."""
-        if not self.status:
-            start = bytes(self._reader.trailing_data[0][:32])
-            if not start.startswith(_PREFIX[: len(start)]):
-                raise Trouble(Outcome.NOT_HTTP, f"answers with {start!r}")
+    def _check_start(self) -> None:
+        """h11 looks at the first line when all headers are there; a peer that speaks something else need not be waited for."""
+        if not self._start.startswith(_PREFIX[: len(self._start)]):
+            raise Trouble(Outcome.NOT_HTTP, f"answers with {self._start!r}")

@@ -12,6 +12,8 @@ from contextlib import suppress
 
 from palclient.core.flow import Outcome
 
+REPLY_LIMIT_BYTES = 4 * 1024 * 1024  # the protocol's; h11 bounds the headers at 16 KiB
+
 if sys.platform == "win32":
     monotonic = time.monotonic
 else:
@@ -38,11 +40,15 @@ _OUTCOMES = (
 )
 
 
+def outcome_of(code: int) -> Outcome:
+    """What an error number of the system means for a call."""
+    return next((outcome for codes, outcome in _OUTCOMES if code in codes), Outcome.UNREACHABLE)
+
+
 def explained(code: int) -> tuple[Outcome, str]:
     """An error number as an outcome, and in the system's words."""
-    outcome = next((outcome for codes, outcome in _OUTCOMES if code in codes), Outcome.UNREACHABLE)
     words = getattr(socket, "errorTab", {}).get(code) or os.strerror(code)  # os.strerror does not know Windows' socket errors
-    return outcome, f"{words} (errno {code})"
+    return outcome_of(code), f"{words} (errno {code})"
 
 
 class Trouble(Exception):

@@ -202,8 +202,8 @@ class VirtualRunner:
             self._resume(task, event)
 
     def _event(self, call: Call, fate: Reply | Failure, sent_at: float) -> Answered | Failed:
-        now = self.now + fate.after_s
+        """The end of a call, at the instant when it comes."""
         if isinstance(fate, Failure):
-            return Failed(call_id=call.id, now=now, outcome=fate.outcome, sent=fate.sent, detail=fate.detail)
+            return Failed(call_id=call.id, now=self.now, outcome=fate.outcome, sent=fate.sent, detail=fate.detail)
         body = fate.body if isinstance(fate.body, bytes) else json.dumps(fate.body).encode()
-        return Answered(call_id=call.id, now=now, sent_at=sent_at, status=fate.status, content_type=fate.content_type, body=body)
+        return Answered(call_id=call.id, now=self.now, sent_at=sent_at, status=fate.status, content_type=fate.content_type, body=body)

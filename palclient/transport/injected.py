@@ -1,0 +1,138 @@
+"""Calls through an ``httpx.BaseTransport`` that the user brings: a mock, a recorder, a proxy of their own.
+
+Such a transport blocks, and can be neither watched nor interrupted.  So each call runs on a daemon thread; the deadline is kept here, and a call that
+was given up is left to end by itself, unheard.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from palclient.core.flow import Answered, Call, Failed, Outcome
+from palclient.transport.exchange import authority, fields
+from palclient.transport.system import REPLY_LIMIT_BYTES, Trouble, monotonic, outcome_of
+
+if TYPE_CHECKING:
+    import httpx
+
+    from palclient.transport.system import Wakeup
+
+
+class InjectedTransport:
+    """Looks to a runner as a ``Transport`` does.  The user's transport must be thread-safe, as httpx's own are; it is closed with this one."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def exchange(self, call: Call, wakeup: Wakeup) -> InjectedExchange:
+        """Begin a call; the first ``advance`` sends it."""
+        return InjectedExchange(call, wakeup, self._transport)
+
+    def drop_connections(self) -> None:
+        """Nothing: the connections are the user's."""
+
+    def forget(self) -> None:
+        """Nothing: the connections are the user's."""
+
+    def close(self) -> None:
+        """Close the user's transport."""
+        self._transport.close()
+
+
+class InjectedExchange:
+    """One call on a thread of its own.  ``fd`` is always -1: only the wakeup tells that it can go on."""
+
+    fd = -1
+    is_writing = False
+
+    def __init__(self, call: Call, wakeup: Wakeup, transport: httpx.BaseTransport) -> None:
+        self.call = call
+        self.due = 0.0  # at once
+        self._wakeup = wakeup
+        self._transport = transport
+        self._sent_at: float | None = None
+        self._end: Answered | Failed | None = None
+
+    def advance(self, now: float) -> Answered | Failed | None:
+        """Returns how the call ended, or None: wait, and call again."""
+        if self._sent_at is None:
+            self._sent_at = now
+            self.due = self.call.answer_by
+            self._wakeup.open()
+            threading.Thread(target=self._run, args=(now,), name="palclient-call", daemon=True).start()
+        if self._end is None and now >= self.call.answer_by:
+            return self._failed(now, Outcome.TIMED_OUT, sent=True, detail=f"no answer within {now - self._sent_at:.3g} s")
+        return self._end
+
+    def cancel(self) -> None:
+        """Nobody asks for the end any more."""
+
+    def _failed(self, now: float, outcome: Outcome, *, sent: bool, detail: str) -> Failed:
+        return Failed(call_id=self.call.id, now=now, outcome=outcome, sent=sent, detail=detail)
+
+    def _run(self, sent_at: float) -> None:
+        """The helper thread."""
+        import httpx
+
+        try:
+            self._end = self._ask(sent_at)
+        except Trouble as trouble:
+            self._end = self._failed(monotonic(), trouble.outcome, sent=True, detail=trouble.detail)
+        except httpx.TransportError as error:
+            is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            self._end = self._failed(monotonic(), _outcome(error), sent=not is_unsent, detail=str(error) or type(error).__name__)
+        except Exception as error:
+            import logging
+
+            # Broad: the transport is the user's code, on a thread where nobody else would hear of its mistakes.
+            logging.getLogger("palclient").exception("the injected transport failed")
+            self._end = self._failed(monotonic(), Outcome.NOT_OURS, sent=True, detail=f"the injected transport raised {error!r}")
+        self._wakeup.nudge()
+
+    def _ask(self, sent_at: float) -> Answered:
+        import httpx
+
+        call = self.call
+        left_s = {"connect": call.connect_by - sent_at, "pool": call.connect_by - sent_at}
+        left_s |= {"read": call.answer_by - sent_at, "write": call.answer_by - sent_at}
+        request = httpx.Request(
+            call.request.method,
+            f"http://{authority(call)}{call.request.target}",
+            headers=fields(call),
+            content=call.request.body,
+            extensions={"timeout": left_s},
+        )
+        response = self._transport.handle_request(request)
+        try:
+            body = _bounded_body(response)
+        finally:
+            response.close()
+        content_type = response.headers.get("content-type", "")
+        return Answered(call_id=call.id, now=monotonic(), sent_at=sent_at, status=response.status_code, content_type=content_type, body=body)
+
+
+def _bounded_body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    for data in response.iter_bytes():
+        body += data
+        if len(body) > REPLY_LIMIT_BYTES:
+            raise Trouble(Outcome.NOT_OURS, f"an answer of more than {REPLY_LIMIT_BYTES} bytes, which is what the protocol allows")
+    return bytes(body)
+
+
+def _outcome(error: httpx.TransportError) -> Outcome:
+    """httpx names what it was doing; the system's own error, where there is one, says more."""
+    import httpx
+
+    cause: BaseException | None = error
+    for _ in range(8):  # causes form a short chain; not every library takes care that it ends
+        if isinstance(cause, OSError) and cause.errno:
+            return outcome_of(cause.errno)
+        cause = cause.__cause__ or cause.__context__ if cause is not None else None
+    by_class = (
+        (httpx.TimeoutException, Outcome.TIMED_OUT),
+        (httpx.RemoteProtocolError, Outcome.CUT_SHORT),
+        (httpx.ReadError | httpx.WriteError, Outcome.RESET),
+    )
+    return next((outcome for kind, outcome in by_class if isinstance(error, kind)), Outcome.UNREACHABLE)
