@@ -382,7 +382,7 @@ import sys
 root, site_packages = sys.argv[1:]
 sys.path[:0] = [root]
 sys.path.append(site_packages)
-import json, os
+import _thread, json, os
 
 def open_files():
     return {fd for fd in range(256) if is_open(fd)}
@@ -395,7 +395,9 @@ def is_open(fd):
     return True
 
 deeds = []
-sys.addaudithook(lambda event, args: deeds.append(event) if event.startswith(("_thread.", "socket.", "subprocess.", "signal.")) else None)
+sys.addaudithook(lambda event, args: deeds.append(event) if event.startswith(("socket.", "subprocess.")) else None)
+for name in ("start_new_thread", "start_new", "start_joinable_thread"):  # no audit event tells of these before Python 3.12
+    setattr(_thread, name, lambda *args, **kwargs: deeds.append("a thread"))
 modules, files = set(sys.modules), open_files()
 from palclient import checkout
 logging = sys.modules.get("logging")
