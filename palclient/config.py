@@ -238,7 +238,7 @@ class Outranking:
     place: str
 
 
-_LICENSE_FILE = re.compile(r"(?:\w+_)?LICENSE_FILE", re.IGNORECASE).fullmatch
+_LICENSE_FILE = re.compile(r"\w+_LICENSE_FILE", re.IGNORECASE).fullmatch
 
 
 def find_outranking(*, surroundings: Surroundings | None = None) -> tuple[Outranking, ...]:
@@ -248,7 +248,7 @@ def find_outranking(*, surroundings: Surroundings | None = None) -> tuple[Outran
     Does not block, but for the registry on Windows.
     """
     outside = surroundings or real_surroundings()
-    variables = [(name, value) for name, value in sorted(outside.environ.items()) if "_" in name and _LICENSE_FILE(name)]
+    variables = [(name, value) for name, value in sorted(outside.environ.items()) if _LICENSE_FILE(name)]
     found = [Outranking(name=name, value=value, place="environment") for name, value in variables]
     found += [Outranking(name=name, value=value, place="registry") for name, value in sorted(outside.registry())]
     return tuple(found)

@@ -318,7 +318,7 @@ def _near_miss(document: IniDocument) -> tuple[int | None, str]:
         return None, ""
     line, _ = _Cursor(document).move_to(match.start("key"))
     if match["mark"]:
-        return line, f" Line {line} has one behind a '{match['mark'].strip()}', which takes it out."
+        return line, f" Line {line} has one behind a '{match['mark'].strip()}', so it does not count."
     if match["key"].upper() == KEY:
         return line, f" Line {line} starts with {match['key']}, but an '=' is missing after it."
     return line, f" Line {line} has '{match['key']}', which is spelt differently."

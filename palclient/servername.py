@@ -26,11 +26,13 @@ _PORT_LIMIT = 65535
 # The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
-_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+\.?+"
+_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+"
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
 _GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{64}}){_NAME})[ \t]*+"
 _GOOD = re.compile(rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+", re.ASCII).fullmatch
-_ENTRY = re.compile(rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}|\[[0-9A-Fa-f:.]++\])", re.ASCII).fullmatch
+_ENTRY = re.compile(
+    rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])", re.ASCII
+).fullmatch
 
 
 def parse_servername(
@@ -206,16 +208,21 @@ _SIGNS = tuple(
         (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
         (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
         (r"(?<=[ \t])(?:#|//)", "'{}' starts no comment here", _NO_REMARK),
-        (r"%[^%,@]+%|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+", "{} was not replaced", "Variables mean nothing here: write the host's name in its place."),
+        (
+            r"%[^%,@]+%|%\([^),]*\)s|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+",
+            "{} was not replaced",
+            "Variables mean nothing here: write the host's name in its place.",
+        ),
         (r"<[^<>,]*>", "{} is a placeholder", "Write the name of your license server in its place, without < and >."),
         (r"[A-Za-z]{2,10}://", "'{}' makes this a URL", "A server is written port@host, with nothing before or after it."),
         (r"(?i:\bservername\s*=)", "'{}' stands inside the value", "The name of the setting is needed once, before the value."),
+        (r"\\\Z", "a backslash does not continue the line", "Write all servers on one line, with commas between them."),
         (r"(?:\b[A-Za-z]:)?[\\/]", "'{}' makes this a path", _NO_FILE),
         (rf"(?i){_START}[^,|:@\s]+\.(?:lic|dat)(?![^,|:\s])", "{} is a license file", _NO_FILE),
         (r"[\r\n]", "the value goes on over more than one line", "Write all servers on one line, with commas between them."),
         (r"\|", "'|' does not separate servers", _COMMAS),
         (r"[\"']", "a quote stands inside the value", "One pair of quotes may stand around the whole value; none is better."),
-        (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", _MISSING),
+        (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", f"{_MISSING} A value ends with its line."),
         (r"\A,", "the value starts with a comma", _MISSING),
         (r",\s*(,)", "nothing stands between two commas", _MISSING),
         (r"[^,\s\[](:)(?=[0-9]*@)", "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
@@ -231,7 +238,7 @@ _SIGNS = tuple(
         (rf"{_START}[0-9]+{_END}", "{} is a number and not a host", "A port needs an '@' and a host after it: 27000@lic1."),
         (rf"(?:{_START}|(?<=@))(?!{_IPV4})[0-9.]+{_END}", "{} is no IPv4 address", "It has four numbers from 0 to 255, with dots between them."),
         (
-            r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|[^,@\s\[](\])|(?:@|(?<![^,\s]))[^\[,]*(\])",
+            r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|(?:@|(?<![^,\s]))[^\[,]*(\])",
             "a bracket has no partner",
             "An IPv6 address is written 27000@[2001:db8::7].",
         ),
@@ -344,7 +351,7 @@ def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
         where += f", line {place.line}"
     remedy = _FORM if suggestion is None else f"Write instead:\n    {'SERVERNAME=' if place.line is not None else ''}{suggestion}"
     return ServerNameError(
-        f"{where}, column {column}: {fault.what}.\n{_picture(text, fault.at)}",
+        f"{where}, column {column}: {fault.what}.{_picture(text, fault.at)}",
         value=text,
         position=fault.at,
         suggestion=suggestion,
@@ -357,12 +364,14 @@ def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
 
 def _picture(text: str, position: int) -> str:
     """The value, or the part of it around ``position``, with a caret under the character there (N6)."""
+    if not text.strip(_EDGES):
+        return ""
     start = max(0, position - _SHOWN_LIMIT // 2) if len(text) > _SHOWN_LIMIT else 0
     end = start + _SHOWN_LIMIT
     before = ("..." if start else "") + text[start:position]
     shown = "".join(map(_visible, before))
     rest = "".join(map(_visible, text[position:end])) + ("..." if end < len(text) else "")
-    return f"    {shown}{rest}\n    {''.join(map(_gap, shown))}^"
+    return f"\n    {shown}{rest}\n    {''.join(map(_gap, shown))}^"
 
 
 def _visible(char: str) -> str:
