@@ -6,6 +6,7 @@ All calls of a flow are multiplexed on that one thread.  A wait ends when a call
 from __future__ import annotations
 
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -245,19 +246,19 @@ def _tell(on_done: OnDone, result: Any, error: BaseException | None) -> None:
         logging.getLogger("palclient").exception("the receiver of a flow's result failed")
 
 
-def _wait_poll(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
-    """Wait until one of the exchanges can go on, the wakeup is nudged, or ``timeout_s`` is over.  Returns the descriptors that are ready."""
-    poll = select.poll()
-    for exchange in exchanges:
-        if exchange.fd >= 0:
-            poll.register(exchange.fd, select.POLLOUT if exchange.is_writing else select.POLLIN)
-    if wakeup.fd >= 0:
-        poll.register(wakeup.fd, select.POLLIN)
-    return _drained({fd for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)}, wakeup)
+def _drained(ready: set[int], wakeup: Wakeup) -> set[int]:
+    """A nudge lets the calls that wait for a look-up go on: those without a descriptor."""
+    if wakeup.fd in ready:
+        wakeup.drain()
+        ready.add(-1)
+    return ready
 
 
-def _wait_select(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
-    """The same for Windows, which has no poll, reports a failed connect as an exception, and refuses to wait for nothing."""
+def wait_select(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
+    """Wait until one of the exchanges can go on, the wakeup is nudged, or ``timeout_s`` is over.  Returns the descriptors that are ready.
+
+    This is Windows' way, which has no poll, reports a failed connect as an exception, and refuses to wait for nothing.
+    """
     open_ = [exchange for exchange in exchanges if exchange.fd >= 0]
     reading = [exchange.fd for exchange in open_ if not exchange.is_writing] + [wakeup.fd] * (wakeup.fd >= 0)
     writing = [exchange.fd for exchange in open_ if exchange.is_writing]
@@ -267,12 +268,18 @@ def _wait_select(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: fl
     return _drained({fd for ready in select.select(reading, writing, writing, max(0.0, timeout_s)) for fd in ready}, wakeup)
 
 
-def _drained(ready: set[int], wakeup: Wakeup) -> set[int]:
-    """A nudge lets the calls that wait for a look-up go on: those without a descriptor."""
-    if wakeup.fd in ready:
-        wakeup.drain()
-        ready.add(-1)
-    return ready
+if sys.platform != "win32":
 
+    def wait_poll(exchanges: Iterable[AnyExchange], wakeup: Wakeup, timeout_s: float) -> Collection[int]:
+        """The same as ``wait_select``, quicker and for any number of descriptors."""
+        poll = select.poll()
+        for exchange in exchanges:
+            if exchange.fd >= 0:
+                poll.register(exchange.fd, select.POLLOUT if exchange.is_writing else select.POLLIN)
+        if wakeup.fd >= 0:
+            poll.register(wakeup.fd, select.POLLIN)
+        return _drained({fd for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)}, wakeup)
 
-wait = _wait_poll if hasattr(select, "poll") else _wait_select
+    wait = wait_poll
+else:
+    wait = wait_select

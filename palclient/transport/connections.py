@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from weakref import WeakSet
 
 IDLE_PER_NODE = 32  # as many threads as are measured on one client
 IDLE_LIMIT_S = 200.0  # some clouds drop idle connections without a word after 240 s
@@ -15,7 +16,7 @@ NodeKey = tuple[str, int]
 class Connection:
     """A socket to a node, and which stack it came from."""
 
-    __slots__ = ("fd", "generation", "idle_since", "key", "reused", "sock")
+    __slots__ = ("__weakref__", "fd", "generation", "idle_since", "key", "reused", "sock")
 
     def __init__(self, key: NodeKey, family: int, generation: int) -> None:
         self.sock = socket.socket(family, socket.SOCK_STREAM)
@@ -45,7 +46,7 @@ class Connections:
         self._lock = threading.Lock()
         self._generation = 0
         self._idle: dict[NodeKey, list[Connection]] = {}
-        self._all: set[Connection] = set()
+        self._all: WeakSet[Connection] = WeakSet()  # weak: one that Ctrl-C loses between two lines closes by itself
 
     def open(self, key: NodeKey, family: int) -> Connection:
         """A new socket, not connected yet."""
@@ -95,7 +96,7 @@ class Connections:
     def forget(self) -> None:
         """In a forked child: free the descriptors, and leave the parent's connections as they are."""
         self._lock = threading.Lock()  # the parent's thread that may hold the old one does not exist here
-        inherited, self._all, self._idle = self._all, set(), {}
+        inherited, self._all, self._idle = list(self._all), WeakSet(), {}
         self._generation += 1
         for connection in inherited:
             connection.sock.close()

@@ -72,11 +72,17 @@ class Names:
             lookup = self._running.get(host)
             if lookup is None:
                 lookup = self._running[host] = Lookup()
-                lookup.waiting.append(wakeup)
-                threading.Thread(target=self._ask, args=(host, lookup), name="palclient-name-lookup", daemon=True).start()
-            else:
-                lookup.waiting.append(wakeup)
+                self._start(host, lookup)
+            lookup.waiting.append(wakeup)
         return lookup
+
+    def _start(self, host: str, lookup: Lookup) -> None:
+        thread = threading.Thread(target=self._ask, args=(host, lookup), name="palclient-name-lookup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is on its way out: known addresses serve
+            lookup.error, lookup.is_done = str(error), True
+            del self._running[host]
 
     def leave(self, lookup: Lookup, wakeup: Wakeup) -> None:
         """Wait no longer."""
@@ -84,12 +90,17 @@ class Names:
             lookup.waiting.remove(wakeup)
 
     def _ask(self, host: str, lookup: Lookup) -> None:
+        """The thread of a look-up."""
         try:
             lookup.addresses = self._resolve(host, 0)
         except OSError as error:
             lookup.error = error.strerror or str(error)
         except ValueError as error:  # a label that is empty or too long never reaches the resolver
             lookup.error = str(error)
+        finally:
+            self._end(host, lookup)
+
+    def _end(self, host: str, lookup: Lookup) -> None:
         with self._lock:
             if lookup.addresses:
                 self._known[host] = (monotonic(), lookup.addresses)

@@ -8,22 +8,22 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from palclient.core.flow import Outcome
 
 REPLY_LIMIT_BYTES = 4 * 1024 * 1024  # the protocol's; h11 bounds the headers at 16 KiB
 
-if sys.platform == "win32":
+# Seconds on the clock that all instants of flows are readings of.  It must count the time that the machine sleeps, since the server's clock does:
+# Linux has a clock for that; macOS counts it in CLOCK_MONOTONIC, though not in time.monotonic(); Windows does in time.monotonic().
+if sys.platform == "linux":
+    monotonic: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+elif sys.platform == "win32":
     monotonic = time.monotonic
 else:
-    # Readings must count the time that the machine sleeps, since the server's clock does: Linux has a clock for it, and macOS
-    # counts it in this one, though not in time.monotonic().
-    _CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
-
-    def monotonic() -> float:
-        """Seconds on the clock that all instants of flows are readings of; sleep is counted, changes of the date are not."""
-        return time.clock_gettime(_CLOCK)
+    monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 
 
 def _codes(*names: str) -> frozenset[int]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import _thread
 import logging
+import socket
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from palclient import runner_sync
 from palclient.core.flow import Answered, Call, Event, Failed, Flow, HttpRequest, Step, Woke
 from palclient.errors import ClientClosed, PalError
 from palclient.models import Endpoint
 from palclient.runner_sync import Loop, Task, run
-from palclient.transport import Transport, monotonic
+from palclient.transport import Transport, Wakeup, monotonic
 from tests import hostile
 
 LONG_S = 20.0  # a deadline that is not meant to come
@@ -163,8 +167,6 @@ def test_ctrl_c_in_the_wait_closes_the_connections_and_the_flow(transport: Trans
 
 def test_a_name_lookup_that_ends_wakes_the_wait() -> None:
     """The look-up runs on another thread; its end must not wait for the next slice."""
-    import socket
-
     with hostile.Server(hostile.answers) as server:
         transport = Transport(resolve=lambda _host, _flags: ((socket.AF_INET, ("127.0.0.1", 0)),))
 
@@ -177,6 +179,37 @@ def test_a_name_lookup_that_ends_wakes_the_wait() -> None:
 
         assert isinstance(run(flow(), transport), Answered)
         transport.close()
+
+
+WAITS = [runner_sync.wait_select, *([runner_sync.wait_poll] if sys.platform != "win32" else [])]
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_both_ways_of_waiting_see_the_same(transport: Transport, wait: Callable[..., Collection[int]]) -> None:
+    """Design page, budgets: nothing POSIX-only without its Windows twin; the twin is tried here too."""
+    wakeup = Wakeup()
+    assert set(wait([], wakeup, 0.001)) == set()
+    wakeup.open()
+    with hostile.Server(hostile.answers) as server, hostile.closed_port() as port:
+        good = transport.exchange(call_to(server), wakeup)
+        assert good.advance(monotonic()) is None
+        assert set(wait([good], wakeup, JOIN_S)) == {good.fd}, "connected"
+        assert good.advance(monotonic()) is None
+        assert set(wait([good], wakeup, JOIN_S)) == {good.fd}, "answered"
+        assert isinstance(good.advance(monotonic()), Answered)
+        bad = transport.exchange(replace(call_to(server), endpoint=Endpoint(host="127.0.0.1", port=port)), wakeup)
+        end = bad.advance(monotonic())
+        if end is None:
+            assert set(wait([bad], wakeup, JOIN_S)) == {bad.fd}, "refused"
+            end = bad.advance(monotonic())
+        assert isinstance(end, Failed)
+        assert set(wait([], wakeup, 0.0)) == set()
+        wakeup.nudge()
+        wakeup.nudge()
+        assert set(wait([], wakeup, JOIN_S)) == {wakeup.fd, -1}
+        assert set(wait([], wakeup, 0.0)) == set(), "nudges are forgotten once seen"
+    wakeup.close()
+    wakeup.nudge()
 
 
 # -------------------------------------------------------------------------------------------------------------- many flows
@@ -315,15 +348,7 @@ def test_failed_is_an_event_too(transport: Transport) -> None:
     """A refusal does not end the loop's wait for others."""
     loop, ends = Loop(transport), Ends(2)
     with hostile.closed_port() as port, hostile.Server(hostile.answers) as good, running(loop):
-        now = monotonic()
-        dead = Call(
-            id=9,
-            node=0,
-            endpoint=Endpoint(host="127.0.0.1", port=port),
-            request=HttpRequest(method="GET", target="/"),
-            connect_by=now + LONG_S,
-            answer_by=now + LONG_S,
-        )
+        dead = replace(call_to(good), endpoint=Endpoint(host="127.0.0.1", port=port))
         loop.submit(single(lambda: dead), ends)
         loop.submit(single(lambda: call_to(good)), ends)
         assert {type(result) for result, _ in ends.wait()} == {Answered, Failed}

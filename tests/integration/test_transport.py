@@ -14,8 +14,9 @@ import pytest
 
 from palclient.core.flow import Answered, Call, Failed, Flow, HttpRequest, Outcome, Step
 from palclient.models import Endpoint
-from palclient.runner_sync import run
+from palclient.runner_sync import run, wait
 from palclient.transport import Exchange, Transport, Wakeup, monotonic
+from palclient.transport.connections import IDLE_LIMIT_S, IDLE_PER_NODE
 from palclient.transport.dial import is_own_echo
 from palclient.transport.exchange import USER_AGENT, encoded
 from palclient.transport.names import Address
@@ -23,7 +24,7 @@ from tests import hostile
 
 LONG_S = 20.0  # a deadline that is not meant to come; the tests that wait for one set their own
 SHORT_S = 0.15
-TURNS = 100_000  # no loop of a test is without its bound
+TURNS = 2000  # no loop of a test is without its bound
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux drops connection requests when the queue is full")
 needs_descriptors = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open descriptors are counted in /proc")
@@ -65,6 +66,16 @@ def failed(transport: Transport, call: Call) -> Failed:
     end = ask(transport, call)
     assert isinstance(end, Failed), end
     return end
+
+
+def moved_on(exchange: Exchange, is_enough: Callable[[], bool]) -> Answered | Failed | None:
+    """Drive one exchange by hand, until it ends or is enough."""
+    for _ in range(TURNS):
+        end = exchange.advance(monotonic())
+        if end is not None or is_enough():
+            return end
+        wait([exchange], Wakeup(), 0.005)
+    raise AssertionError("neither ended nor enough")
 
 
 def open_descriptors() -> int:
@@ -175,6 +186,54 @@ def test_a_connection_is_used_again(transport: Transport) -> None:
         assert len(server.visits) == 2
 
 
+@pytest.mark.parametrize("behave", [hostile.says_close, hostile.answers_until_the_end])
+def test_a_connection_that_the_server_will_close_is_not_kept(transport: Transport, behave: hostile.Behaviour) -> None:
+    """RFC 9112, 9.3: after ``Connection: close``, and with HTTP/1.0, nothing more is sent."""
+    with hostile.Server(behave) as server:
+        answered(transport, call_to(server.port))
+        assert open_connections(transport) == 0
+
+
+def test_an_idle_connection_grows_old_and_is_not_trusted_any_more(transport: Transport) -> None:
+    """Some networks drop idle connections without a word; a request on one would wait for its deadline."""
+    with hostile.Server(hostile.answers) as server:
+        answered(transport, call_to(server.port))
+        key = ("127.0.0.1", server.port)
+        assert transport._connections.take(key, monotonic() + IDLE_LIMIT_S) is None
+        assert open_connections(transport) == 0
+
+
+def test_the_stack_of_idle_connections_is_bounded_and_the_warmest_is_used(transport: Transport) -> None:
+    """Bounds: a burst of threads leaves no more than a few dozen connections behind."""
+    stack = transport._connections
+    with hostile.Server(hostile.is_silent) as server:
+        opened = [stack.open(("127.0.0.1", server.port), socket.AF_INET) for _ in range(IDLE_PER_NODE + 3)]
+        for connection in opened:
+            connection.sock.connect_ex(("127.0.0.1", server.port))
+            stack.keep(connection, monotonic())
+        assert open_connections(transport) == IDLE_PER_NODE
+        assert stack.take(opened[0].key, monotonic()) is opened[IDLE_PER_NODE - 1]
+        stack.close(opened[IDLE_PER_NODE - 1])
+
+
+def test_a_connection_in_use_while_all_are_dropped_is_not_kept_afterwards(transport: Transport) -> None:
+    """Design page "architecture", Clocks: after a sleep all connections are dropped; also the one whose answer is just coming."""
+    are_dropped = threading.Event()
+
+    def answers_late(visit: hostile.Visit) -> None:
+        while visit.read_request():
+            are_dropped.wait(LONG_S)
+            visit.send(hostile.GOOD)
+
+    with hostile.Server(answers_late) as server:
+        exchange = transport.exchange(call_to(server.port), Wakeup())
+        moved_on(exchange, server.was_asked.is_set)
+        transport.drop_connections()
+        are_dropped.set()
+        assert isinstance(moved_on(exchange, lambda: False), Answered)
+        assert open_connections(transport) == 0
+
+
 def test_an_idle_connection_that_the_server_closed_costs_nobody_a_failure(transport: Transport) -> None:
     """Protocol page: a failure on a reused connection before the first byte of an answer is asked again there and counts against nothing."""
     with hostile.Server(hostile.answers_once) as server:
@@ -266,15 +325,6 @@ def test_a_cancelled_call_leaves_no_descriptor_and_its_server_hears_of_it(transp
     assert open_descriptors() == before
 
 
-def moved_on(exchange: Exchange, is_enough: Callable[[], bool]) -> Answered | Failed | None:
-    """Advance without waiting, until it ends or is enough."""
-    for _ in range(TURNS):
-        end = exchange.advance(monotonic())
-        if end is not None or is_enough():
-            return end
-    raise AssertionError("neither ended nor enough")
-
-
 def test_calls_on_one_thread_do_not_wait_for_each_other(transport: Transport) -> None:
     """Two exchanges side by side: the second is answered while the first is still open."""
     with hostile.Server(hostile.is_silent) as silent, hostile.Server(hostile.answers) as good:
@@ -313,6 +363,21 @@ def test_an_unknown_name_is_told_in_the_resolvers_words() -> None:
 
     end = failed(Transport(resolve=knows_nobody), call_to(27000, host="lic1.example"))
     assert (end.outcome, end.sent, end.detail) == (Outcome.NAME_UNKNOWN, False, "lic1.example: Name or service not known")
+
+
+def test_a_resolver_that_breaks_in_another_way_ends_the_lookup_all_the_same() -> None:
+    """What a stand-in raises by mistake is told by the thread's own hook; nobody waits for it."""
+
+    def breaks(_host: str, _flags: int) -> tuple[Address, ...]:
+        raise ZeroDivisionError
+
+    told: list[object] = []
+    threading.excepthook, hook = lambda args: told.append(args.exc_type), threading.excepthook
+    try:
+        end = failed(Transport(resolve=breaks), call_to(27000, host="lic1.example"))
+    finally:
+        threading.excepthook = hook
+    assert end.outcome is Outcome.NAME_UNKNOWN
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example", "caf\u00e9..x"])
