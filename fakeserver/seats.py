@@ -6,8 +6,8 @@ A pool of five has five records, so it cannot hold six leases, whatever is lost,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 
@@ -127,3 +127,135 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"not a text: {value!r:.80}")  # noqa: TRY004 - whoever decodes a message expects one kind of error
     return value
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------------------
+
+DEAD_LIMIT = 10_000
+"""So many dead ids are kept, the oldest go first: about 2 MB of JSON in a whole table."""
+
+FRESH = Version(0, 0)
+
+
+class Table:
+    """All seats of all pools and the dead ids, as one node knows them.  ``now`` (seconds) is only remembered with a dead id, for its end."""
+
+    def __init__(self, features: Mapping[str, int], records: Iterable[Record] = (), *, now: float) -> None:
+        self._features = features
+        self._seats: dict[tuple[str, int], SeatRecord] = {}
+        self._held: dict[str, dict[tuple[str, int], SeatRecord]] = {}
+        self._free = dict.fromkeys(features, 0)  # one bit a seat: the lowest free one is found at once in a pool of ten thousand
+        self._dead: dict[str, tuple[DeadId, float]] = {}  # in the order of dying
+        self.last = FRESH
+        self.seq = 0
+        for feature, total in features.items():
+            for index in range(total):
+                self._put(SeatRecord(feature=feature, index=index, version=FRESH, seq=0, grant=None))
+        self.apply(records, now)
+
+    # reading
+
+    def records(self) -> tuple[Record, ...]:
+        """Everything, as it is sent to another node or written to the disk."""
+        return (*self._seats.values(), *(dead for dead, _ in self._dead.values()))
+
+    def held(self) -> Iterator[SeatRecord]:
+        """The first seat of every checkout that holds any."""
+        return (next(iter(seats.values())) for seats in self._held.values())
+
+    def holding(self, identity: str) -> SeatRecord | None:
+        """The first seat that is held under this id."""
+        seats = self._held.get(identity)
+        return next(iter(seats.values())) if seats else None
+
+    def dead(self, identity: str) -> DeadId | None:
+        """The record of this id's end."""
+        found = self._dead.get(identity)
+        return found and found[0]
+
+    def free_count(self, feature: str) -> int:
+        """How many seats of the pool are free."""
+        return self._free[feature].bit_count()
+
+    # writing: each gives the records to apply, and changes nothing
+
+    def granted(self, grant: Grant, feature: str, version: Version) -> tuple[SeatRecord, ...]:
+        """The lowest free seats of the pool, taken; there must be enough of them."""
+        bits, taken = self._free[feature], []
+        for _ in range(grant.count):
+            index = (bits & -bits).bit_length() - 1
+            bits &= bits - 1
+            taken.append(SeatRecord(feature=feature, index=index, version=version, seq=self.seq + 1, grant=grant))
+        return tuple(taken)
+
+    def freed(self, identity: str, version: Version) -> tuple[SeatRecord, ...]:
+        """All seats of this id, free."""
+        return tuple(replace(seat, version=version, grant=None) for seat in self._held.get(identity, {}).values())
+
+    # changing
+
+    def apply(self, records: Iterable[Record], now: float) -> None:
+        """Take over each record that is newer than what is here."""
+        for record in records:
+            if isinstance(record, DeadId):
+                self._bury(record, now)
+            elif record.version > self._version(record):
+                self._put(record)
+
+    def forget_dead(self, *, before: float) -> None:
+        """Let go of the ids that died before this moment."""
+        while self._dead and next(iter(self._dead.values()))[1] < before:
+            del self._dead[next(iter(self._dead))]
+
+    def settle(self, version: Version) -> None:
+        """The recovery barrier's work on a merged table (E3): void what is not whole, then stamp every seat with the new term.
+
+        Free seats are stamped too: a grant that was never acknowledged, found later on a node that was away, is older than this.
+        """
+        for identity in tuple(self._held):
+            if not self._is_whole(identity):
+                for seat in self.freed(identity, version):
+                    self._put(seat)
+            else:
+                self._dead.pop(identity, None)
+        for seat in tuple(self._seats.values()):
+            self._put(replace(seat, version=version))
+
+    def _is_whole(self, identity: str) -> bool:
+        seats = self._held[identity].values()
+        first = next(iter(seats))
+        dead = self.dead(identity)
+        if dead is not None and dead.version >= first.version:
+            return False
+        return first.grant is not None and first.grant.count == len(seats) and all(seat.seq == first.seq for seat in seats)
+
+    def _version(self, record: SeatRecord) -> Version:
+        known = self._seats.get((record.feature, record.index))
+        return Version(-1, 0) if known is None else known.version
+
+    def _put(self, record: SeatRecord) -> None:
+        key = record.feature, record.index
+        old = self._seats.get(key)
+        if old is not None and old.grant is not None:
+            held = self._held[old.grant.id]
+            del held[key]
+            if not held:
+                del self._held[old.grant.id]
+        self._seats[key] = record
+        if record.grant is not None:
+            self._held.setdefault(record.grant.id, {})[key] = record
+        self._mark(record)
+        self.last = max(self.last, record.version)
+        self.seq = max(self.seq, record.seq)
+
+    def _mark(self, record: SeatRecord) -> None:
+        """Keep the bit of a seat; one beyond the pool's size (the license shrank) is never given away again."""
+        if record.index < self._features.get(record.feature, 0):
+            bit = 1 << record.index
+            self._free[record.feature] = self._free[record.feature] | bit if record.grant is None else self._free[record.feature] & ~bit
+
+    def _bury(self, record: DeadId, now: float) -> None:
+        known = self._dead.pop(record.id, None)
+        self._dead[record.id] = (record if known is None or record.version > known[0].version else known[0], now)
+        if len(self._dead) > DEAD_LIMIT:
+            del self._dead[next(iter(self._dead))]

@@ -1,0 +1,144 @@
+"""How a node votes and how it stands for mastership (E1, E2); the rules themselves are functions of ``election``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fakeserver import election
+from fakeserver.election import LONG_AGO, Candidacy, Verdict
+from fakeserver.events import Happened, PeerSend
+from fakeserver.ledger import Ledger
+from fakeserver.membership import Membership
+from fakeserver.peer import VoteAsk, VoteReply
+from fakeserver.roles import Role
+from fakeserver.seats import Record
+
+
+class Campaign:
+    """The votes of one node, given and asked for.  ``now`` is its clock in seconds."""
+
+    def __init__(self, role: Role, ledger: Ledger, *, heartbeat_s: float, failover_s: float) -> None:
+        self._role = role
+        self._ledger = ledger
+        self._heartbeat_s = heartbeat_s
+        self._failover_s = failover_s
+        self._candidacy: Candidacy | None = None
+        self._again_at = LONG_AGO
+        self.seen_term = ledger.ballot.term
+
+    # --- voting ---------------------------------------------------------------------------------------------------------------------
+
+    def vote(self, ask: VoteAsk, *, leading_until: float, now: float) -> VoteReply:
+        """Give the vote, saved first, with the whole table; or refuse it.  ``leading_until``: how long this node may be master itself."""
+        history = self._ledger.has_history(ask.sender)
+        if self._goes_first(ask, now):
+            return self.reply(ask, Verdict(granted=False, retry_s=self._heartbeat_s), history=history)
+        verdict = election.judge(
+            ask,
+            ballot=self._ledger.ballot,
+            memory=self._ledger.memory,
+            history=history,
+            leading_until=leading_until,
+            failover=self._failover_s,
+            now=now,
+        )
+        if verdict.granted:
+            self._candidacy = None
+            self._again_at = now + 1.5 * election.pause_s(self._role, self._heartbeat_s)  # time for the other to make good use of it
+            self._ledger.join(ask.cluster)
+            self._ledger.vote(ask.asked_term, ask.sender)
+            facts = {"term": ask.asked_term, "for": ask.sender.value, "early": verdict.early}
+            self._ledger.out.append(Happened(name="voted", facts=facts))
+        return self.reply(ask, verdict, history=history)
+
+    def _goes_first(self, ask: VoteAsk, now: float) -> bool:
+        """The primary does not vote for the secondary while it stands itself (E1: the primary is quicker)."""
+        mine = self._candidacy
+        return self._role is Role.PRIMARY and mine is not None and now < mine.until and mine.asked_term >= ask.asked_term
+
+    def reply(self, ask: VoteAsk, verdict: Verdict, *, history: bool) -> VoteReply:
+        """The verdict as a message; a vote carries the table."""
+        return VoteReply(
+            sender=self._role,
+            cluster=self._ledger.ballot.cluster,
+            term=self._ledger.ballot.term,
+            asked_term=ask.asked_term,
+            granted=verdict.granted,
+            early=verdict.early,
+            retry_s=verdict.retry_s,
+            has_history=history,
+            records=self._ledger.table.records() if verdict.granted else (),
+        )
+
+    # --- standing -------------------------------------------------------------------------------------------------------------------
+
+    def wait_until(self, moment: float) -> None:
+        """Do not stand before this moment."""
+        self._again_at = moment
+
+    def give_way(self) -> None:
+        """A live master was heard: the try is over."""
+        self._candidacy = None
+
+    def next_try_at(self, membership: Membership, now: float) -> float:
+        """From when this node may ask for votes, as things are."""
+        if not membership.has_quorum(now):
+            return election.NEVER
+        ledger = self._ledger
+        if self._role is Role.PRIMARY and ledger.ballot.term == 0 and membership.is_fresh_triad():
+            return self._again_at  # a fresh triad need not wait (E2)
+        start = election.stands_from(
+            self._role,
+            ledger.memory,
+            rival=membership.is_primary_about(now),
+            quorum_since=membership.quorum_since,
+            heartbeat_s=self._heartbeat_s,
+            failover=self._failover_s,
+        )
+        return max(start, self._again_at)
+
+    def stand_if_due(self, membership: Membership, now: float) -> None:
+        """Ask both others for their votes.  Nothing is promised or saved before the first vote comes, so a vain try disturbs nobody."""
+        if now < self.next_try_at(membership, now):
+            return
+        pause = election.pause_s(self._role, self._heartbeat_s)
+        ballot = self._ledger.ballot
+        asked_term = max(ballot.term, self.seen_term) + 1
+        votes = self._candidacy.votes if self._candidacy and self._candidacy.asked_term == asked_term else ()
+        self._candidacy = Candidacy(asked_term=asked_term, until=now + pause / 2, votes=votes)
+        self._again_at = now + pause
+        history = self._ledger.has_history(self._role)
+        ask = VoteAsk(sender=self._role, cluster=ballot.cluster, term=ballot.term, asked_term=asked_term, has_history=history)
+        self._ledger.out += [PeerSend(to=other, message=ask) for other in self._role.others]
+        self._ledger.out.append(Happened(name="stood", facts={"term": asked_term}))
+
+    def count(self, vote: VoteReply, now: float) -> tuple[VoteReply, ...] | None:
+        """Take a reply in: the votes with which this node is elected, or None while it is not."""
+        mine = self._candidacy
+        if mine is None or vote.asked_term != mine.asked_term:
+            return None
+        if not vote.granted:
+            if vote.retry_s > 0:  # asked again in the same instant it would be the same; a fiftieth of an interval is soon enough
+                self._again_at = min(self._again_at, now + max(vote.retry_s, self._heartbeat_s / 50))
+            return None
+        self._candidacy = mine = mine.with_vote(vote)
+        ledger = self._ledger
+        if not election.is_vote_free(ledger.ballot, mine.asked_term, self._role):
+            return None
+        if not election.is_elected(mine.votes, own_vote_early=now < ledger.memory.waits_until) or not self._may_lead(mine.votes, now):
+            return None
+        self._candidacy = None
+        return mine.votes
+
+    def _may_lead(self, votes: Iterable[VoteReply], now: float) -> bool:
+        memory = self._ledger.memory
+        history = self._ledger.has_history(self._role) or any(vote.has_history for vote in votes)
+        if election.may_lead(memory, history=history, failover=self._failover_s, now=now):
+            return True
+        self._again_at = max(self._again_at, memory.lacking_until(history=history))
+        return False
+
+
+def tables(votes: Iterable[VoteReply]) -> tuple[tuple[Record, ...], ...]:
+    """What the votes brought along (E3)."""
+    return tuple(vote.records for vote in votes)
