@@ -133,14 +133,13 @@ class IniDocument:
         Raises:
             IniError: ``entry`` is not of this document, or ``text`` would not be read back as it is.
         """
-        start, end = entry.span
-        codec = _codec(self.encoding)
-        if _shown(self.encoding, self.raw[start:end].decode(codec, "replace")) != entry.value:
+        if entry not in self.entries(entry.key):
             raise IniError(f"{_name(self.path)}: the entry of line {entry.line} belongs to another file.", path=self.path, line=entry.line)
         if not (text.isascii() and text.isprintable()) or (not entry.quote and _trimmed(text) != (0, len(text), "")):
             message = f"{_name(self.path)}, line {entry.line}: {text!a} cannot be the value: it would not be read back as it is."
             raise IniError(message, path=self.path, line=entry.line, column=entry.column)
-        return self.raw[:start] + text.encode(codec) + self.raw[end:]
+        start, end = entry.span
+        return self.raw[:start] + text.encode(_codec(self.encoding)) + self.raw[end:]
 
 
 def read_ini(source: str | os.PathLike[str] | bytes) -> IniDocument:
@@ -277,7 +276,7 @@ def _shown(encoding: str, text: str) -> str:
         return text
     try:
         return text.encode("latin-1").decode("utf-8")
-    except UnicodeError:  # a code page that the file does not name, or (in a spliced() of another file's entry) no such text at all
+    except UnicodeDecodeError:  # a code page that the file does not name
         return text
 
 

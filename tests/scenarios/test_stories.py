@@ -104,7 +104,7 @@ def test_what_the_administrator_sees_is_what_the_story_tells(path: Path, tmp_pat
         after.append(dataclasses.replace(story, expected=seen(story.command, story.given, folder)))
     if REWRITE:
         blocks = ["\n".join(filter(None, (s.remarks, s.command, s.given, "----", s.expected))) for s in after]
-        path.write_text("\n\n".join(blocks) + "\n", "utf-8")
+        path.write_text("\n\n".join(blocks) + "\n", "utf-8", newline="\n")
     for story, now in zip(told, after, strict=True):
         assert now.expected == story.expected, f"{path.name}, line {story.line}: {story.given!r}"
 

@@ -98,6 +98,13 @@ def test_what_would_not_be_read_back_is_not_spliced_in(text: str) -> None:
         document.spliced(document.servername_entry(), text)
 
 
+def test_a_value_with_half_a_character_in_it_can_be_replaced() -> None:
+    """R1; found by the property test: UTF-16 with a lone surrogate."""
+    document = read_ini(b"\xfe\xff" + "[s]\nSERVERNAME=a\ud832b\n".encode("utf-16-be", "surrogatepass"))
+    result = document.spliced(document.servername_entry(), NEW)
+    assert result == b"\xfe\xff" + f"[s]\nSERVERNAME={NEW}\n".encode("utf-16-be")
+
+
 @pytest.mark.parametrize("other", [b"[s]\nSERVERNAME=b\n", b"[s]\n", b"\xff\xfe[\0s\0]\0\n\0"])
 def test_an_entry_of_another_file_is_not_spliced(other: bytes) -> None:
     """R1: a file that changed since must not be overwritten in the wrong place."""
