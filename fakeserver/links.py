@@ -32,6 +32,16 @@ class Link:
         self._deliver = deliver
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many messages stand in line."""
+        return len(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message stands in line and none is on its way."""
+        return not self._wanted.is_set()
+
     def send(self, content: bytes) -> None:
         """Put a message in line."""
         head = (

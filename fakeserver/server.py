@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -66,10 +66,19 @@ __all__ = ["Shell", "StateRefused", "run"]
 log = logging.getLogger("fakeserver")
 
 
+class Decider(Protocol):
+    """What decides for a ``Shell``: a ``Node``, or what a test puts in its place."""
+
+    wake_at: float
+
+    def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
+        """As ``Node.handle``."""
+
+
 class Shell:
     """Carries out what the node wants, in order, and tells it what comes in.  Lives on one event loop."""
 
-    def __init__(self, node: Node, *, disk: Disk, recorder: Recorder, peers: Mapping[Role, tuple[str, int]], peer_timeout_s: float) -> None:
+    def __init__(self, node: Decider, *, disk: Disk, recorder: Recorder, peers: Mapping[Role, tuple[str, int]], peer_timeout_s: float) -> None:
         self._node = node
         self._disk = disk
         self._recorder = recorder
@@ -112,7 +121,10 @@ class Shell:
         except Exception:  # a defect of this package: a node that is not sure of itself must not go on granting
             log.exception("the node failed at %r", event)
             self._halt(Halt(reason="The node failed; this is a defect of the fake server."))
-        self._set_timer()
+        if self._halted.done():
+            self._turn_away()
+        else:
+            self._set_timer()
 
     def stop(self) -> None:
         """Ask for an orderly stop."""
@@ -170,6 +182,11 @@ class Shell:
         self._disk.close()
         self._recorder.close()
 
+    def _turn_away(self) -> None:
+        """Refuse whoever still waits for an answer of a node that has halted."""
+        while self._asked:
+            self._asked.popitem()[1].set_exception(_stopping())
+
     def _refuse_when_halted(self) -> None:
         if self._halted.done():
             raise _stopping()
@@ -207,8 +224,6 @@ class Shell:
     def _halt(self, effect: Halt) -> None:
         if not self._halted.done():
             self._halted.set_result(effect)
-        while self._asked:
-            self._asked.popitem()[1].set_exception(_stopping())
 
     # --- time -----------------------------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def read_call(*, method: str, path: str, headers: Headers, body: bytes) -> Call:
         allow = ", ".join(methods)
         raise Refused(f"{method} is not played at {path!r}; {allow} is.", status=405, allow=allow)
     request = read(identity, body)
-    park_s, after_term = _patience(headers)
+    park_s, after_term = (0.0, 0) if resource == "status" else _patience(headers)  # a status is never held, nor refused
     return Call(request=request, park_s=park_s, after_term=after_term)
 
 
@@ -171,7 +171,7 @@ def _read_checkout(identity: str, body: bytes) -> Checkout:
         queue=_flag(fields.get("queue", False), "queue"),
         ttl_s=_given(fields, "ttl_s", _seconds),
         nonce=_given(fields, "nonce", _word) or "",
-        reclaim=_given(fields, "reclaim", _object),
+        reclaim=_given(fields, "reclaim", _grant),
     )
 
 
@@ -225,6 +225,13 @@ def _holder(value: object) -> dict[str, object]:
     if "pid" in fields:
         known["pid"] = _integer(fields["pid"], "holder.pid", least=0)
     return known
+
+
+def _grant(value: object, name: str) -> dict[str, object]:
+    """An earlier grant, as far as the protocol looks at it."""
+    fields = _object(value, name)
+    known: dict[str, object] = {member: _integer(fields[member], f"{name}.{member}", least=0) for member in ("seq", "term") if member in fields}
+    return known | {member: _word(fields[member], f"{name}.{member}") for member in ("cluster", "granted_at") if member in fields}
 
 
 def _needed(fields: Mapping[str, object], name: str, *, inside: str = "the body") -> object:

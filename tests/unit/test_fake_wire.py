@@ -35,10 +35,10 @@ def checkout(**changes: object) -> dict[str, object]:
 
 def test_a_checkout_is_read_with_all_that_it_says() -> None:
     """Protocol, PUT /v1/checkouts/{id}."""
-    body = checkout(queue=True, ttl_s=180, nonce="n1", reclaim={"seq": 42}, unheard_of=1)
+    body = checkout(queue=True, ttl_s=180, nonce="n1", reclaim={"seq": 42, "cluster": "c1", "node": "x"}, unheard_of=1)
     request = read("PUT", f"/v1/checkouts/{ID}", body).request
     assert request == Checkout(
-        id=ID, feature="RISK_IND80", version="0", count=1, holder=HOLDER, queue=True, ttl_s=180.0, nonce="n1", reclaim={"seq": 42}
+        id=ID, feature="RISK_IND80", version="0", count=1, holder=HOLDER, queue=True, ttl_s=180.0, nonce="n1", reclaim={"seq": 42, "cluster": "c1"}
     )
 
 
@@ -90,6 +90,8 @@ def test_a_holder_keeps_the_members_that_the_protocol_knows() -> None:
         {"ttl_s": 86_401},
         {"nonce": 5},
         {"reclaim": "grant"},
+        {"reclaim": {"seq": "42"}},
+        {"reclaim": {"cluster": 7}},
     ],
     ids=str,
 )
@@ -170,6 +172,11 @@ def test_patience_is_read_from_the_headers() -> None:
 def test_patience_out_of_range_is_a_bad_request(header: tuple[bytes, bytes]) -> None:
     """Protocol, parking: whole seconds, at most 30; a term is a whole number."""
     assert refusal("GET", "/v1/usage", headers=(header,)).name == "bad-request"
+
+
+def test_a_status_is_answered_whatever_patience_is_asked_for() -> None:
+    """Protocol, GET /v1/status: answered always, and never held."""
+    assert read("GET", "/v1/status", headers=((b"prefer", b"wait=99"),)) == wire.Call(request=Status())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,437 @@
+"""The shell around a node, over real sockets: with a node that a test scripts in the place of the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fakeserver.clock import now_s, wall_epoch_s
+from fakeserver.disk import Disk
+from fakeserver.events import (
+    Answer,
+    AppendRecords,
+    ClientCall,
+    ClientGone,
+    Effect,
+    Event,
+    Halt,
+    PeerAnswer,
+    PeerCall,
+    PeerReply,
+    PeerSend,
+    RewriteTable,
+    Status,
+    Stop,
+    Tick,
+    Usage,
+)
+from fakeserver.journal import Recorder
+from fakeserver.links import Link
+from fakeserver.peer import Heartbeat, HeartbeatReply
+from fakeserver.process import bound
+from fakeserver.roles import Role
+from fakeserver.seats import SeatRecord, Version
+from fakeserver.server import Shell, serve
+
+LIMIT_S = 10.0
+ID = "5f0c3a52-5b1e-4f8e-9a35-1f2f7f6e0001"
+IDENTITY = {"node": "1@127.0.0.1", "role": "primary", "cluster": "c", "term": 1}
+RECORD = SeatRecord(feature="X", index=0, version=Version(1, 1), seq=1, grant=None)
+HEARTBEAT = Heartbeat(sender=Role.SECONDARY, cluster="c", term=1, sent_at=1.0, leading=False, master=None, master_term=0, hears=())
+BEAT_REPLY = HeartbeatReply(sender=Role.PRIMARY, cluster="c", term=1, sent_at=1.0, accepted=False, op=0)
+
+Script = Callable[[Event], Iterable[Effect] | None]
+
+
+class ScriptedNode:
+    """In the place of a node: does what the test says, answers status, and remembers what it was told.  It halts when it is stopped."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.wake_at = now_s() + 3600
+        self.told: list[Event] = []
+
+    def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
+        """Play the script."""
+        assert now <= now_s()
+        self.told.append(event)
+        effects = self._script(event)
+        if effects is not None:
+            return tuple(effects)
+        if isinstance(event, ClientCall) and isinstance(event.request, Status):
+            return (Answer(token=event.token, status=200, body=IDENTITY),)
+        if isinstance(event, PeerCall):
+            return (PeerAnswer(token=event.token, message=BEAT_REPLY),)
+        return (Halt(),) if isinstance(event, Stop) else ()
+
+    async def wait_told(self, kind: type[Event]) -> Event:
+        """Wait until an event of this kind has come."""
+        async with asyncio.timeout(LIMIT_S):
+            while not (found := [event for event in self.told if isinstance(event, kind)]):  # noqa: ASYNC110 - the node is no part of asyncio
+                await asyncio.sleep(0)  # the shell runs on this very loop
+            return found[0]
+
+
+class Client:
+    """One connection, as bare as can be."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def ask(self, method: str, path: str, *, headers: str = "", body: bytes = b"") -> tuple[int, dict[str, str], dict[str, object]]:
+        """Status, headers and body of the reply."""
+        self.send(method, path, headers=headers, body=body)
+        return await self.reply()
+
+    def send(self, method: str, path: str, *, headers: str = "", body: bytes = b"") -> None:
+        """Send a request."""
+        length = "" if "chunked" in headers else f"content-length: {len(body)}\r\n"
+        self.writer.write(f"{method} {path} HTTP/1.1\r\nhost: x\r\n{length}{headers}\r\n".encode() + body)
+
+    async def reply(self) -> tuple[int, dict[str, str], dict[str, object]]:
+        """The next reply."""
+        async with asyncio.timeout(LIMIT_S):
+            first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return int(first.split()[1]), headers, json.loads(body)
+
+
+@asynccontextmanager
+async def served(folder: Path, script: Script = lambda _: None) -> AsyncIterator[tuple[ScriptedNode, Shell, tuple[str, int]]]:
+    """A scripted node that is served until the end of the block, whose peers are at its own address; then nothing of it is left."""
+    node = ScriptedNode(script)
+    listener = bound("127.0.0.1", 0)
+    address: tuple[str, int] = listener.getsockname()
+    shell = Shell(
+        node,
+        disk=Disk(folder, cluster="c", boot="b", fsync=False),
+        recorder=Recorder(folder, wall_epoch_s=wall_epoch_s()),
+        peers={Role.SECONDARY: address, Role.TERTIARY: address},
+        peer_timeout_s=LIMIT_S,
+    )
+    ready = asyncio.Event()
+    serving = asyncio.create_task(serve(shell, listener, when_ready=ready.set), name="test serve")
+    async with asyncio.timeout(LIMIT_S):
+        await ready.wait()
+        try:
+            yield node, shell, address
+        finally:
+            shell.stop()
+            await serving
+    assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+
+@asynccontextmanager
+async def connected(address: tuple[str, int]) -> AsyncIterator[Client]:
+    """A connection for the time of the block."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+def test_the_node_is_told_and_its_answer_goes_out(tmp_path: Path) -> None:
+    """Events: a ClientCall is answered by the Answer of its token; several requests pass over one connection."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            return [Answer(token=event.token, status=503, body={"retry_after_s": 1.2})]
+        return None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (_, _, address), connected(address) as client:
+            assert (await client.ask("GET", "/v1/status"))[::2] == (200, IDENTITY)
+            status, headers, body = await client.ask("GET", "/v1/usage")
+            assert (status, headers["retry-after"], body) == (503, "2", {"retry_after_s": 1.2})
+
+    asyncio.run(main())
+
+
+def test_a_record_is_on_disk_before_the_answer_that_rests_on_it(tmp_path: Path) -> None:
+    """E7, and the order of effects."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, Tick):
+            return [RewriteTable(records=())]
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            return [AppendRecords(records=(RECORD,)), Answer(token=event.token, status=200, body={"log": (tmp_path / "table.log").read_text()})]
+        return None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (_, _, address), connected(address) as client:
+            before = (await client.ask("GET", "/v1/usage"))[2]["log"]
+            after = (await client.ask("GET", "/v1/usage"))[2]["log"]
+            assert str(after).startswith(str(before))
+            assert str(after).count('"feature":"X"') == 1
+
+    asyncio.run(main())
+
+
+def test_nothing_leaves_that_rests_on_a_write_that_failed(tmp_path: Path) -> None:
+    """G2, E7: the node stops, says why, and refuses whoever waits."""
+    folder = tmp_path / "node"
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            return [RewriteTable(records=()), Answer(token=event.token, status=200, body={})]
+        return None
+
+    async def main() -> None:
+        async with served(folder, script) as (_, shell, address), connected(address) as client:
+            await client.ask("GET", "/v1/status")
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+            assert (await client.ask("GET", "/v1/usage"))[0] == 503
+            assert (await shell.wait_halted()).reason.startswith("The state cannot be written: ")
+
+    asyncio.run(main())
+
+
+def _fail() -> Effect:
+    raise LookupError("a defect")
+
+
+def test_a_node_that_fails_stops_instead_of_going_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """G1: a node that is not sure of itself grants nothing."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        return [_fail()] if isinstance(event, ClientCall) and isinstance(event.request, Usage) else None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (_, shell, address), connected(address) as client:
+            assert (await client.ask("GET", "/v1/usage"))[0] == 503
+            assert "defect" in (await shell.wait_halted()).reason
+
+    asyncio.run(main())
+    assert "a defect" in caplog.text
+
+
+def test_a_parked_request_waits_and_is_dropped_with_its_connection(tmp_path: Path) -> None:
+    """Protocol, parking: a parked request whose connection closes is never served."""
+
+    async def main() -> None:
+        async with served(tmp_path, _hold_usage) as (node, _, address):
+            async with connected(address) as client:
+                client.send("GET", "/v1/usage", headers="prefer: wait=30\r\nafter-term: 4\r\n")
+                call = await node.wait_told(ClientCall)
+                assert isinstance(call, ClientCall)
+                assert (call.park_s, call.after_term) == (30.0, 4)
+            assert await node.wait_told(ClientGone) == ClientGone(token=call.token)
+
+    asyncio.run(main())
+
+
+def test_a_stopping_node_answers_whoever_is_still_parked(tmp_path: Path) -> None:
+    """Protocol, parking: 503 when the node stops, with all that every reply says."""
+
+    async def main() -> None:
+        async with served(tmp_path, _hold_usage) as (node, shell, address), connected(address) as client:
+            client.send("GET", "/v1/usage", headers="prefer: wait=30\r\n")
+            await node.wait_told(ClientCall)
+            shell.stop()
+            status, _, body = await client.reply()
+            assert (status, body["type"]) == (503, "urn:palclient:problem:no-quorum")
+            assert body.items() >= IDENTITY.items()
+
+    asyncio.run(main())
+
+
+def _hold_usage(event: Event) -> Iterable[Effect] | None:
+    return [] if isinstance(event, ClientCall) and isinstance(event.request, Usage) else None
+
+
+def test_a_body_over_the_limit_is_refused_and_the_connection_lives_on(tmp_path: Path) -> None:
+    """Protocol: requests at most 64 KiB, announced or in chunks; every reply says whose it is."""
+    body = b"x" * (64 * 1024 + 1)
+    in_chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+    async def main() -> None:
+        async with served(tmp_path) as (_, _, address), connected(address) as client:
+            client.send("PUT", f"/v1/checkouts/{ID}", body=body)
+            client.send("PUT", f"/v1/checkouts/{ID}", headers="transfer-encoding: chunked\r\n", body=in_chunks)
+            for _ in range(2):
+                status, _, problem = await client.reply()
+                assert (status, problem["type"]) == (413, "urn:palclient:problem:too-large")
+                assert problem.items() >= IDENTITY.items()
+            assert (await client.ask("GET", "/v1/status"))[0] == 200
+
+    asyncio.run(main())
+
+
+def test_what_no_node_understands_is_refused_with_a_problem(tmp_path: Path) -> None:
+    """Protocol, problems: bad-request."""
+    wrong = [
+        (405, "GET", "/v1/peer/heartbeat", b""),
+        (400, "POST", "/v1/peer/heartbeat", b"{}"),
+        (400, "POST", "/v1/peer/gossip", b"{}"),
+        (405, "DELETE", "/v1/status", b""),
+        (404, "GET", "/v1/elsewhere", b""),
+    ]
+
+    async def main() -> None:
+        async with served(tmp_path) as (_, _, address), connected(address) as client:
+            for expected, method, path, body in wrong:
+                status, headers, problem = await client.ask(method, path, body=body)
+                assert (status, headers["content-type"], problem["type"]) == (
+                    expected,
+                    "application/problem+json",
+                    "urn:palclient:problem:bad-request",
+                )
+                assert problem.items() >= IDENTITY.items()
+
+    asyncio.run(main())
+
+
+def test_nodes_talk_to_each_other_and_replies_come_back_as_events(tmp_path: Path) -> None:
+    """Events: PeerSend, PeerCall, PeerAnswer, PeerReply, all over HTTP."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        return [PeerSend(to=Role.SECONDARY, message=HEARTBEAT)] if isinstance(event, Tick) else None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (node, _, _):
+            assert isinstance(call := await node.wait_told(PeerCall), PeerCall)
+            assert call.message == HEARTBEAT
+            assert await node.wait_told(PeerReply) == PeerReply(message=BEAT_REPLY)
+
+    asyncio.run(main())
+
+
+def test_a_node_is_woken_when_it_wants_to_be(tmp_path: Path) -> None:
+    """Events: `wake_at` says when the next Tick is wanted; each one was asked for."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (node, shell, _):
+            node.told.clear()
+            node.wake_at = now_s() + 0.02
+            shell.identity()  # any event makes the shell look at `wake_at` again
+            await node.wait_told(Tick)
+            assert now_s() >= node.wake_at
+
+    asyncio.run(main())
+
+
+def test_signals_end_a_node_in_good_order(tmp_path: Path) -> None:
+    """E6: SIGTERM is an orderly stop."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    async def main() -> None:
+        async with served(tmp_path) as (node, _, _):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await node.wait_told(Stop)
+
+    try:
+        asyncio.run(main())
+    finally:
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# --- links --------------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    """A listening socket on a free port."""
+    listener = bound("127.0.0.1", 0)
+    listener.listen()
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def linked(address: tuple[str, int], *, limit: int, timeout_s: float = LIMIT_S) -> AsyncIterator[tuple[Link, asyncio.Queue[bytes]]]:
+    """A running link, and the replies it brings."""
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+    link = Link(address, "heartbeat", limit=limit, timeout_s=timeout_s, deliver=lambda _kind, body: replies.put_nowait(body))
+    task = asyncio.create_task(link.run(), name="test link")
+    try:
+        yield link, replies
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request with its own body, and hang up."""
+    await _echo_once(reader, writer)
+    writer.close()
+
+
+async def _echo_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+
+def test_a_link_survives_the_restart_of_its_peer() -> None:
+    """T9: a connection that was kept and is dead costs nothing but a new one."""
+
+    async def main() -> None:
+        server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+        async with server, linked(server.sockets[0].getsockname(), limit=5) as (link, replies):
+            for number in range(3):
+                link.send(b"%d" % number)
+                async with asyncio.timeout(LIMIT_S):
+                    assert await replies.get() == b"%d" % number
+
+    asyncio.run(main())
+
+
+def test_a_silent_peer_is_given_up_and_the_newest_heartbeat_wins() -> None:
+    """A frozen peer accepts connections and answers nothing; what waits meanwhile is bounded, and the oldest goes first."""
+
+    async def main() -> None:
+        talks = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if talks.is_set():
+                await _echo(reader, writer)
+            else:
+                await reader.read()  # until the link gives up
+                talks.set()
+                writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server, linked(server.sockets[0].getsockname(), limit=1, timeout_s=0.05) as (link, replies):
+            link.send(b"1")
+            while link.waiting:  # noqa: ASYNC110 - a link tells nobody
+                await asyncio.sleep(0)
+            link.send(b"2")
+            link.send(b"3")
+            async with asyncio.timeout(LIMIT_S):
+                assert await replies.get() == b"3"
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_is_down_costs_a_link_nothing() -> None:
+    """T9: refused is no error; the next message tries again."""
+
+    async def main() -> None:
+        with listening() as listener:
+            address = listener.getsockname()
+        async with linked(address, limit=5) as (link, replies):
+            link.send(b"lost")
+            while not link.is_idle:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            server = await asyncio.start_server(_echo, *address)
+            async with server:
+                link.send(b"found")
+                async with asyncio.timeout(LIMIT_S):
+                    assert await replies.get() == b"found"
+
+    asyncio.run(main())
