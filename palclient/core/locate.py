@@ -5,7 +5,8 @@ The rules, in the order in which they come up:
 1. The node that is thought to be master is asked alone; with none known, the first of SERVERNAME.
 2. When it is late by ``stagger_s``, has failed, or says that it is not master, the request is *parked* at the others (``protocol.md``, Parking).
 3. A hint is followed at once if its term is news; never to a node that has an open request already.
-4. A node that did not answer is asked again after ``RetryPolicy.delay_s``, without parking; one that answered holds the request again.
+4. A node that did not answer is asked again after ``RetryPolicy.delay_s``, without parking; one that answered holds the request again.  Whatever it
+   answers, a node is asked no oftener than three times in ``RetryPolicy.probe_s``: at its time, by a hint, and to hold the request.
 5. The first answer of a current master ends it; all else is cancelled.
 """
 
@@ -17,7 +18,7 @@ from math import ceil, floor, inf
 
 from palclient.core import topology as known
 from palclient.core.flow import Answered, Call, Event, Failed, Flow, Outcome, Step
-from palclient.core.retry import CONNECT_S, Luck, RetryPolicy, attempt_s
+from palclient.core.retry import CONNECT_S, JITTER, Luck, RetryPolicy, attempt_s
 from palclient.core.topology import FellSilent, Knowledge
 from palclient.core.wire import MAX_PARK_S, NotOursError, Parking, Problem, Reply, Request, decode, describe, encode
 from palclient.models import Probe
@@ -51,12 +52,16 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A current master's answer; ``sent_at`` is when the request that it answers was sent, ``node`` who answered, ``now`` when."""
+    """A current master's answer; ``sent_at`` is when the request that it answers was sent, ``node`` who answered, ``now`` when.
+
+    ``may_have_acted``: another try of the same request was sent and never answered, so it may still be served some day.
+    """
 
     reply: Reply
     node: int
     sent_at: float
     now: float
+    may_have_acted: bool = False
 
 
 def ask_master(request: Request, means: Means, *, now: float, deadline: float, once: bool = False) -> Flow[Served | Unanswered]:
@@ -80,7 +85,9 @@ class _Node:
     failures: int = 0  # in a row
     spoke: bool = False  # said anything yet
     names_master: bool = False  # by its last word on that
+    paused_until: float = -inf  # it is overloaded, and said for how long
     followed_at: float = -inf  # when a hint last led here
+    hurried_at: float = -inf  # when it was last to be asked again at once
     hinted_term: int = -1  # the term of that hint
 
 
@@ -105,6 +112,7 @@ class Pursuit:
         self.deadline = deadline
         self.once = once
         self.attempt_s = attempt_s(means.ttl_s)
+        self.generation = topology.generation
         self.nodes = [_Node() for _ in topology.nodes]
         self.open: dict[int, _Open] = {}
         self.cancelled: list[int] = []
@@ -169,6 +177,7 @@ class Pursuit:
         remaining_s = self.deadline - now
         if node.failures or self.once:
             return None
+        remaining_s = min(remaining_s, MAX_PARK_S + WORD_S)
         wait_s = min(MAX_PARK_S, ceil(remaining_s) if node.spoke else floor(remaining_s - WORD_S))
         return Parking(wait_s, self.suspect_term) if wait_s >= 1 else None
 
@@ -204,47 +213,90 @@ class Pursuit:
         node = self.nodes[index]
         node.failures += 1
         self._again(index, failure.now + self.means.policy.delay_s(node.failures, self.means.luck))
+        self.means.knowledge.learn(FellSilent(node=index, term=asked.master_term))
         if asked.master_term is not None:
             self.suspect_term = max(self.suspect_term, asked.master_term)
-            self.means.knowledge.learn(FellSilent(node=index, term=asked.master_term))
         self._widen(failure.now)
 
     def _after_reply(self, asked: _Open, answer: Answered, reply: Reply) -> Served | None:
         index, now = asked.call.node, answer.now
         topology = self.means.knowledge.learn(known.spoken(index, asked.call.endpoint, reply))
         self.nodes[index].failures, self.nodes[index].spoke = 0, True
+        if topology.generation != self.generation:
+            self._begin_anew(topology, now)
+        if reply.speaker.cluster != topology.cluster:
+            self._after_odd_reply(asked, now, "another cluster", f"{reply.speaker.node} belongs to another triad")
+            return None
         self._cancel_other_ports(index)
         is_final = isinstance(reply, Problem) and reply.name in OUR_FAULT
         if is_final or (known.serves(reply) and known.is_current(topology, reply)):
-            return Served(reply, index, answer.sent_at, now)
+            return Served(reply, index, answer.sent_at, now, self._may_be_served_yet())
         if isinstance(reply, Problem):
             self._note(asked, now, reply.name, reply.words, answered=True)
             self._after_problem(asked, reply, now)
         else:
             self.may_have_acted = True
-            self._note(asked, now, "stale master", "it serves in a term, or a cluster, that the triad has left", answered=True)
-            self._again(index, now + self.means.policy.probe_s)
-            self._widen(now)
+            self._after_odd_reply(asked, now, "stale master", "it serves in a term that the triad has left, or in one in which another serves, too")
         return None
+
+    def _after_odd_reply(self, asked: _Open, now: float, outcome: str, detail: str) -> None:
+        """Whoever answered is not to be believed; it is asked again at the common pace, unless the node may be on another port."""
+        self._note(asked, now, outcome, detail, answered=True)
+        if not self._is_asked(asked.call.node):
+            self._again(asked.call.node, now + self.means.policy.probe_s)
+        self._widen(now)
+
+    def _begin_anew(self, topology: known.Topology, now: float) -> None:
+        """The triad was replaced by another: what was suspected, and what is held for a later term, has lost its meaning."""
+        self.generation = topology.generation
+        self.suspect_term = topology.failed_term
+        self.cancelled += self.open
+        self.open.clear()
+        self.nodes = [_Node(spoke=node.spoke, next_at=node.next_at if self.once else now) for node in self.nodes]
+        self._widen(now)
+
+    def _may_be_served_yet(self) -> bool:
+        """Whether a try was sent that nobody answered.  One that is parked is dropped by its node when it is cancelled."""
+        return self.may_have_acted or any(asked.parking is None for asked in self.open.values())
 
     def _after_problem(self, asked: _Open, problem: Problem, now: float) -> None:
         index, probe_s = asked.call.node, self.means.policy.probe_s
         if problem.name in ("not-master", "no-quorum"):
             self.nodes[index].names_master = problem.master is not None
-        if problem.name == "overloaded":  # it keeps the node: others could do no better
-            pause_s = max(probe_s, problem.retry_after_s or 0.0) * (1 + self.means.luck() / 4)
-            self._again(index, now + pause_s)
-            self.target, self.widen_at = index, now + pause_s + self.means.policy.stagger_s
+        elif problem.name == "overloaded":
+            self.nodes[index].names_master |= asked.master_term is not None
+        if problem.name == "overloaded":
+            self._pause(asked, max(probe_s, problem.retry_after_s or 0.0) * (1 + JITTER * self.means.luck()), now)
         elif not self._follow(problem, now):
             self._again(index, now if self._may_hold_again(asked, problem, now) else now + probe_s)
             self._widen(now)
 
+    def _pause(self, asked: _Open, pause_s: float, now: float) -> None:
+        """A master that is overloaded keeps the request: others could do no better.  Any other node is only left alone for that time."""
+        index = asked.call.node
+        self.nodes[index].paused_until = now + pause_s
+        self._again(index, now + pause_s)
+        if asked.master_term is not None and not self.once:
+            self._keep_to(index, now + pause_s)
+        else:
+            self._widen(now)
+
+    def _keep_to(self, index: int, until: float) -> None:
+        """Ask this node alone until it has had its time to answer after ``until``."""
+        self.target, self.widen_at = index, until + self.means.policy.stagger_s
+
     def _may_hold_again(self, asked: _Open, problem: Problem, now: float) -> bool:
         """Whether asking this node again at once brings something new: it was not asked to hold the request, or held it, or held it for less."""
-        parking = asked.parking
+        parking, node = asked.parking, self.nodes[asked.call.node]
+        if now < node.hurried_at + self.means.policy.probe_s:
+            return False
         if problem.master is not None:
-            return self.suspect_term >= problem.speaker.term and (parking is None or parking.after_term < self.suspect_term)
-        return parking is None or now - asked.began >= parking.wait_s / 2
+            is_new = self.suspect_term >= problem.speaker.term and (parking is None or parking.after_term < self.suspect_term)
+        else:
+            is_new = parking is None or now - asked.began >= parking.wait_s / 2
+        if is_new:
+            node.hurried_at = now
+        return is_new
 
     def _follow(self, problem: Problem, now: float) -> bool:
         """Go where a hint leads.  A hint to a master that has failed or is late tells only that the others do not know it yet."""
@@ -255,10 +307,14 @@ class Pursuit:
         node = self.nodes[target]
         if node.failures or self._is_late(target, now):
             self.suspect_term = max(self.suspect_term, term)
-        if term <= self.suspect_term or self._is_asked(target) or now < node.followed_at + self.means.policy.probe_s:
+        if now < node.paused_until and not self.once:  # it is the master, and too busy
+            self._keep_to(target, node.paused_until)
+            return True
+        was_asked = self.once and node.next_at == inf
+        if term <= self.suspect_term or self._is_asked(target) or was_asked or now < node.followed_at + self.means.policy.probe_s:
             return False
         node.followed_at, node.next_at, node.hinted_term = now, now, term
-        self.target, self.widen_at = target, now + self.means.policy.stagger_s
+        self._keep_to(target, now)
         return True
 
     def _is_late(self, index: int, now: float) -> bool:

@@ -77,10 +77,10 @@ class Spoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FellSilent:
-    """The node that was master in ``term`` did not answer in time, or not at all."""
+    """A node did not answer in time, or not at all; ``term`` is the one in which it was thought to be master, or None."""
 
     node: int
-    term: int
+    term: int | None
 
 
 Observation = Spoke | FellSilent
@@ -92,7 +92,7 @@ def serves(reply: Reply) -> bool | None:
         case StatusReply():
             return reply.state == "master" and reply.quorum
         case Problem(name=name):
-            return None if name in SAID_BY_ANY else name not in NOT_SERVING
+            return None if name in SAID_BY_ANY or (reply.status >= 500 and name not in NOT_SERVING) else name not in NOT_SERVING
         case _:
             return True
 
@@ -120,10 +120,16 @@ def updated(topology: Topology, observation: Observation) -> Topology:
 
 
 def _after_silence(topology: Topology, silence: FellSilent) -> Topology:
+    topology = _with_port(topology, silence.node, topology.nodes[silence.node].endpoint.port)  # it may be on another one when it comes back
+    if silence.term is None:
+        return topology
     failed_term = max(topology.failed_term, silence.term)
-    if topology.master == silence.node and topology.term <= silence.term:
-        return replace(topology, master=None, failed_term=failed_term)
-    return replace(topology, failed_term=failed_term)
+    is_master = topology.master == silence.node and topology.term <= silence.term
+    return replace(topology, failed_term=failed_term, master=None if is_master else topology.master)
+
+
+def _with_port(topology: Topology, index: int, port: int | None) -> Topology:
+    return topology if topology.nodes[index].port == port else replace(topology, nodes=_replaced(topology.nodes, index, port=port))
 
 
 def _with_cluster(topology: Topology, spoke: Spoke) -> Topology:
@@ -152,6 +158,8 @@ def _with_node(topology: Topology, spoke: Spoke) -> Topology:
 def _with_master(topology: Topology, spoke: Spoke) -> Topology:
     """The line that decides who is thought to be master: the one that served in the highest term."""
     term = spoke.speaker.term
+    if spoke.serves is False and topology.master == spoke.node and term < topology.term:  # it has come back without its memory
+        return replace(topology, master=None)
     if term < topology.term or term == topology.disputed_term:
         return topology
     if spoke.serves:
