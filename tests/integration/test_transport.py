@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import socket
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from palclient.transport import Exchange, Transport, Wakeup, monotonic
 from palclient.transport.connections import IDLE_LIMIT_S, IDLE_PER_NODE
 from palclient.transport.dial import is_own_echo
 from palclient.transport.exchange import USER_AGENT, encoded
-from palclient.transport.names import Address
+from palclient.transport.names import Address, Names
+from palclient.transport.reply import Reply
 from tests import hostile
 
 LONG_S = 20.0  # a deadline that is not meant to come; the tests that wait for one set their own
@@ -291,6 +294,51 @@ def test_bytes_that_came_beyond_an_answer_are_never_taken_for_the_next(transport
             assert answered(transport, call_to(server.port)).body == b'{"good":true}'
 
 
+def test_bytes_that_come_while_a_connection_is_idle_are_never_taken_for_an_answer(transport: Transport) -> None:
+    """The same, where the second answer comes late."""
+    is_idle = threading.Event()
+
+    def answers_again_later(visit: hostile.Visit) -> None:
+        visit.read_request()
+        visit.send(hostile.GOOD)
+        is_idle.wait(LONG_S)
+        visit.send(hostile.GOOD.replace(b"true", b"null"))
+        visit.wait_end()
+
+    with hostile.Server(answers_again_later) as server:
+        answered(transport, call_to(server.port))
+        [idle] = transport._connections._all
+        is_idle.set()
+        select.select([idle.sock], [], [], LONG_S)
+        assert answered(transport, call_to(server.port)).body == b'{"good":true}'
+        assert len(server.visits) == 2
+
+
+def test_a_reply_with_bytes_beyond_it_leaves_no_connection_to_use() -> None:
+    """What was read with the answer is not in the socket any more, where it would be seen before the next request."""
+    for beyond, leaves_open in ((b"", True), (b"H", False)):
+        reply = Reply("GET")
+        assert reply.feed(hostile.GOOD + beyond)
+        assert reply.leaves_open is leaves_open
+
+
+def test_silence_on_a_reused_connection_is_not_asked_again(transport: Transport) -> None:
+    """Asked again is what failed; a node that hangs has heard the request, and the time is up."""
+
+    def answers_then_hangs(visit: hostile.Visit) -> None:
+        visit.read_request()
+        visit.send(hostile.GOOD)
+        visit.read_request()
+        visit.wait_end()
+
+    with hostile.Server(answers_then_hangs) as server:
+        answered(transport, call_to(server.port))
+        end = failed(transport, call_to(server.port, answer_s=SHORT_S))
+        assert len(server.visits) == 1
+    assert (end.outcome, end.sent) == (Outcome.TIMED_OUT, True)
+    assert end.detail.startswith("no answer within")
+
+
 @needs_descriptors
 def test_a_thousand_exchanges_leak_nothing() -> None:
     """Bounds: one connection serves them all; no descriptor and no object is left of a call."""
@@ -353,6 +401,30 @@ def test_a_name_lookup_that_hangs_is_abandoned_at_the_deadline() -> None:
     assert (end.outcome, end.sent) == (Outcome.TIMED_OUT, False)
     assert "lic1.example" in end.detail
     assert call.connect_by <= end.now < call.answer_by
+
+
+def test_the_end_of_a_lookup_ends_the_wait_of_all_who_asked() -> None:
+    """One question per name at a time; each that joined it is woken."""
+    gate, asked = threading.Event(), []
+
+    def waits(host: str, _flags: int) -> tuple[Address, ...]:
+        asked.append(host)
+        gate.wait(LONG_S)
+        return ((socket.AF_INET, ("127.0.0.1", 0)),)
+
+    names = Names(waits)
+    first, second, third = Wakeup(), Wakeup(), Wakeup()
+    lookup = names.look_up("lic1.example", first)
+    assert names.look_up("lic1.example", second) is lookup
+    names.leave(names.look_up("lic1.example", third), third)
+    gate.set()
+    for wakeup in (first, second):
+        assert -1 in wait([], wakeup, LONG_S)
+    assert lookup.is_done
+    assert asked == ["lic1.example"]
+    assert not wait([], third, 0.0), "who has left is not woken"
+    for wakeup in (first, second, third):
+        wakeup.close()
 
 
 def test_an_unknown_name_is_told_in_the_resolvers_words() -> None:
@@ -434,13 +506,25 @@ def test_the_addresses_of_a_name_are_tried_in_turn_and_the_good_one_first_next_t
     assert "; 127.0.0.2: " in end.detail
 
 
+def test_of_several_failures_the_refusal_counts() -> None:
+    """A refusal says most: something is there, and nothing of the request can have left."""
+    refuses, unreachable = (socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("255.255.255.255", 0))  # no TCP to everybody
+    for order in ((refuses, unreachable), (unreachable, refuses)):
+        transport = Transport(resolve=lambda _host, _flags, order=order: order)  # type: ignore[misc]
+        with hostile.closed_port() as port:
+            end = failed(transport, call_to(port, host="lic1.example"))
+        assert (end.outcome, end.sent) == (Outcome.REFUSED, False)
+        assert "255.255.255.255: " in end.detail
+
+
 @needs_linux
 def test_an_address_that_swallows_requests_leaves_the_next_its_share_of_the_time() -> None:
     """Each address has an equal share of the time that is left to connect."""
     bad, good = (socket.AF_INET, ("127.0.0.2", 0)), (socket.AF_INET, ("127.0.0.1", 0))
     transport = Transport(resolve=lambda _host, _flags: (bad, good))
     with hostile.Server(hostile.answers) as server, hostile.deaf_port("127.0.0.2", server.port):
-        assert answered(transport, call_to(server.port, host="lic1.example", connect_s=2 * SHORT_S)).status == 200
+        call = call_to(server.port, host="lic1.example", connect_s=2 * SHORT_S)
+        assert answered(transport, call).now < call.connect_by
     transport.close()
 
 
@@ -489,6 +573,12 @@ def test_the_request_is_what_the_protocol_wants_and_nothing_more() -> None:
     ]
     assert b"Content" not in encoded(call_to(27000, GET))
     assert b"Content-Length: 0\r\n" in encoded(call_to(27000, HttpRequest(method="POST", target="/v1/returns")))
+
+
+def test_the_user_agent_names_this_version() -> None:
+    """The version stands in pyproject.toml; a constant, since asking the installed package costs tens of milliseconds in a cold process."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"{project['name']}/{project['version']}" == USER_AGENT
 
 
 def test_hosts_beyond_ascii_and_link_local_zones_are_spelled_for_the_wire() -> None:
