@@ -17,6 +17,7 @@ from fakeserver.clock import is_same_boot
 from fakeserver.events import DiskImage, SaveBallot
 from fakeserver.roles import Role
 from fakeserver.seats import Record, record_from_json, record_to_json
+from fakeserver.wire import to_json
 
 FORMAT = 1
 BALLOT = "ballot.json"
@@ -138,7 +139,7 @@ def cluster_of(folder: Path) -> str | None:
 
 def _line(value: object) -> bytes:
     """A line that proves itself whole: a checksum, a blank, and JSON."""
-    content = json.dumps(value, separators=(",", ":")).encode("ascii")
+    content = to_json(value)
     return b"%08x %b\n" % (crc32(content), content)
 
 

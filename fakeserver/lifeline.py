@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ for pid in pids:
 
 NEEDS_WATCHER = os.name == "posix" and sys.platform != "linux"
 
-EXIT_S = 5.0  # the watcher has next to nothing to do
+EXIT_S = 5.0  # neither watcher nor midwife has anything left to do then
 
 
 class ParentGone(Exception):
@@ -70,21 +71,37 @@ def watch_commands(descriptor: int, *, on_line: Callable[[str], object], on_end:
 
 
 class Midwife:
-    """Starts processes from one thread that lives until ``close``.
+    """Starts processes from one thread that lives until ``close``, or as long as this process.
 
     To Linux the parent of a process is the thread that started it, and a user's thread may end long before the triad does.
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fakeserver start")
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="fakeserver midwife", daemon=True)
+        self._thread.start()
 
     def call(self, start: Callable[[], T]) -> T:
-        """Run ``start`` there and wait for what it gives."""
-        return self._thread.submit(start).result()
+        """Run ``start`` there; give what it gives, raise what it raises.  Blocks as long as it does."""
+        future: Future[T] = Future()
+        self._calls.put(lambda: _settle(future, start))
+        return future.result()
 
     def close(self) -> None:
         """End the thread; what it started and still runs dies, on Linux."""
-        self._thread.shutdown()
+        self._calls.put(None)
+        self._thread.join(EXIT_S)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def _settle(future: Future[T], start: Callable[[], T]) -> None:
+    try:
+        future.set_result(start())
+    except BaseException as error:  # noqa: BLE001 - not swallowed: it is raised where the result is asked for
+        future.set_exception(error)
 
 
 class Watcher:

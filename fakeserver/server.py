@@ -7,7 +7,6 @@ loop delivers what is stale first; the fresh reading is what lets the node see h
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -205,7 +204,7 @@ class Shell:
         kind = effect.message.kind
         found = self._links.get((effect.to, kind))
         link = found[0] if found else self._link(effect.to, kind)
-        link.send(json.dumps(peer.encode(effect.message), separators=(",", ":")).encode("ascii"))
+        link.send(wire.to_json(peer.encode(effect.message)))
 
     def _link(self, to: Role, kind: str) -> Link:
         link = Link(self._peers[to], kind, limit=LINE_LIMITS[kind], timeout_s=self._peer_timeout_s, deliver=self._deliver)

@@ -105,9 +105,14 @@ def read_object(body: bytes) -> dict[str, object]:
     return value
 
 
+def to_json(value: object) -> bytes:
+    """The shortest JSON, all ASCII.  Raises ValueError for a number that JSON does not know."""
+    return _TO_JSON(value).encode("ascii")
+
+
 def write_reply(status: int, body: Mapping[str, object], *, allow: str = "") -> Reply:
     """Write an answer.  From 400 on it is a problem; ``retry_after_s`` in it becomes Retry-After, in whole seconds, rounded up."""
-    content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode("ascii")
+    content = to_json(body)
     kind = b"application/problem+json" if status >= 400 else b"application/json"
     headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode("ascii"))]
     retry_after_s = body.get("retry_after_s") if status >= 400 else None
@@ -299,4 +304,5 @@ def _not_a_number(text: str) -> NoReturn:
     raise ValueError(f"{text[:TEXT_LIMIT]} is not a number that JSON knows")
 
 
+_TO_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_not_a_number)

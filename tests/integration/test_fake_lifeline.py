@@ -58,10 +58,12 @@ def test_commands_are_read_line_by_line_until_the_pipe_ends() -> None:
 
 
 def test_the_thread_that_starts_processes_ends_when_it_is_closed() -> None:
-    """Style 16: every thread has a name, an owner, and a test that it ends."""
+    """Style 16: every thread has a name, an owner, and a test that it ends.  What a start raises, the caller gets."""
     midwife = Midwife()
     name = midwife.call(lambda: threading.current_thread().name)
-    assert name.startswith("fakeserver start")
+    assert name == "fakeserver midwife"
     assert name in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(ZeroDivisionError):
+        midwife.call(lambda: 1 / 0)
     midwife.close()
     assert name not in {thread.name for thread in threading.enumerate()}
