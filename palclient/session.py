@@ -46,7 +46,7 @@ class Session:
         self._listeners: dict[str, Listener] = {}
         self._courier = Courier()
         self.changed = threading.Condition()
-        self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell)
+        self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._wake)
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
         self.means = Means(knowledge=self.knowledge, policy=policy, luck=_luck)
         self.keeper = Keeper(self.transport, self.leases, self.means, self._tell)

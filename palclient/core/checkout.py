@@ -12,12 +12,12 @@ from math import inf
 from palclient.core import explain
 from palclient.core.flow import Answered, Call, Failed, Flow, Step, Woke
 from palclient.core.locate import Means, Served, Unanswered, ask_master
+from palclient.core.members import NotOursError
 from palclient.core.retry import CONNECT_S, JITTER
-from palclient.core.topology import spoken
+from palclient.core.topology import FellSilent, spoken
 from palclient.core.wire import (
     CheckoutRequest,
     Granted,
-    NotOursError,
     Problem,
     Queued,
     ReturnRequest,
@@ -32,7 +32,8 @@ from palclient.core.wire import (
 from palclient.models import FeatureUsage, Grant, NodeStatus, TriadStatus, Waiting
 
 QUEUEABLE = frozenset({"seats-taken", "over-max", "reserved"})  # denials that pass when somebody returns a seat
-POLL_S = 1.0  # how often a full pool is asked when its server has no line to stand in
+POLL_S = 1.0  # how often a full pool is asked when its server has no line to stand in, and does not say when
+LEAST_POLL_S = 0.1  # whoever waits asks no oftener, whatever the server says
 
 
 @dataclass(slots=True)
@@ -77,18 +78,19 @@ def checkout(
     """
     give_up_at = now + patience.wait_s
     request = replace(request, queue=patience.wait_s > 0)
-    had_word = False
+    had_word = may_have_acted = False
     trace.may_be_taken = True  # whatever interrupts the flow from here on; a plain denial takes it back
     while True:
         served = yield from ask_master(request, means, now=now, deadline=patience.deadline(now), once=patience.once)
         if isinstance(served, Unanswered):
-            trace.may_be_taken = served.may_have_acted or request.queue
+            trace.may_be_taken = may_have_acted or served.may_have_acted or request.queue
             raise explain.unavailable(request, served, had_word=had_word)
         if isinstance(served.reply, Granted):
             return Taken(served.reply.grant, served.sent_at)
+        may_have_acted |= served.may_have_acted
         pause_s = _pause_s(served.reply, request, on_waiting) if served.now < give_up_at else None
         if pause_s is None:
-            trace.may_be_taken = isinstance(served.reply, Queued)
+            trace.may_be_taken = may_have_acted or isinstance(served.reply, Queued)
             raise explain.denied(request, served.reply)
         had_word = True
         now = yield from sleep(served.now, min(give_up_at, served.now + pause_s * (1 - JITTER * means.luck())))
@@ -99,9 +101,9 @@ def _pause_s(reply: object, request: CheckoutRequest, on_waiting: Callable[[Wait
     match reply:
         case Queued():
             on_waiting(Waiting(lease_id=request.id, position=reply.position, of=reply.of))
-            return reply.poll_s
+            return max(LEAST_POLL_S, reply.poll_s)
         case Problem(name=name) if name in QUEUEABLE:
-            return min(POLL_S, reply.retry_after_s or POLL_S)
+            return max(LEAST_POLL_S, reply.retry_after_s or POLL_S)
     return None
 
 
@@ -125,7 +127,7 @@ def give_back(ids: tuple[str, ...], means: Means, *, now: float, timeout_s: floa
     """Return seats, or give ids up.  Raises nothing."""
     ended = yield from ask_master(ReturnRequest(ids=ids), means, now=now, deadline=now + timeout_s)
     if isinstance(ended, Served) and isinstance(ended.reply, ReturnsTaken):
-        return TakenBack(frozenset(ended.reply.results), ended.now)
+        return TakenBack(frozenset(ended.reply.results).intersection(ids), ended.now)
     return TakenBack(frozenset(), ended.now)
 
 
@@ -161,6 +163,9 @@ def status(means: Means, *, now: float, timeout_s: float) -> Flow[TriadStatus]:
         if word.reachable or call.node not in words:
             words[call.node] = word
     found = tuple(words[index] for index in range(len(nodes)))
+    for index, word in enumerate(found):
+        if not word.reachable:
+            means.knowledge.learn(FellSilent(node=index, term=None))
     return TriadStatus(nodes=found, master=_serving(found))
 
 

@@ -18,9 +18,10 @@ from math import ceil, floor, inf
 
 from palclient.core import topology as known
 from palclient.core.flow import Answered, Call, Event, Failed, Flow, Outcome, Step
+from palclient.core.members import NotOursError
 from palclient.core.retry import CONNECT_S, JITTER, Luck, RetryPolicy, attempt_s
 from palclient.core.topology import FellSilent, Knowledge
-from palclient.core.wire import MAX_PARK_S, NotOursError, Parking, Problem, Reply, Request, decode, describe, encode
+from palclient.core.wire import MAX_PARK_S, Parking, Problem, Reply, Request, decode, describe, encode
 from palclient.models import Probe
 
 WORD_S = 0.25  # a node that has not said a word yet is to say it this long before the deadline

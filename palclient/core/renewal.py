@@ -23,7 +23,7 @@ from palclient.core.flow import Flow, Step
 from palclient.core.lease import Happening, LeaseRecord, Phase, valid_until
 from palclient.core.locate import Means, Served, Unanswered, ask_master
 from palclient.core.retry import JITTER, attempt_s
-from palclient.core.wire import MAX_IDS, CheckoutRequest, Granted, Problem, Renewed, RenewRequest
+from palclient.core.wire import LEAST_TTL_S, MAX_IDS, CheckoutRequest, Granted, Problem, Renewed, RenewRequest
 from palclient.models import Event, Lost, Reacquired, Recovered, Suspect
 
 EARLY = 0.9  # a renewal goes out between this share of ttl/3 and the whole
@@ -32,6 +32,7 @@ DEAD_ID_S = 60.0  # a server remembers an id that was given up for at least this
 MAX_PENDING_RETURNS = 10_000  # as many dead ids as a server keeps
 CLAIM_PAUSE_S = 5.0  # between claims of a seat that was lost, at most
 RENEWABLE = (Phase.HELD, Phase.SUSPECT)
+ENDED = frozenset({"lease-unknown", "id-returned"})  # -41: only these words of a master end a lease; any other problem proves nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ class Leases:
 
     def due(self, now: float) -> tuple[str, ...]:
         """The batch to renew now: what is due, and what will be so soon that a request of its own would be a waste."""
-        soon = now + (1 - EARLY) * (self.ttl_s or 0.0) / 3
         with self.lock:
-            batch = [(kept.record.due_at, key) for key, kept in self.kept.items() if kept.record.phase in RENEWABLE and kept.record.due_at <= soon]
+            renewable = [(kept.record, key) for key, kept in self.kept.items() if kept.record.phase in RENEWABLE]
+            batch = [(r.due_at, key) for r, key in renewable if r.due_at <= now or r.confirmed_at + EARLY * r.ttl_s / 3 <= now]
         return tuple(key for _, key in sorted(batch)[:MAX_IDS])
 
     def earliest_end(self, ids: tuple[str, ...]) -> float:
@@ -135,35 +136,38 @@ class Leases:
             result = renewed.results.get(lease_id)
             if isinstance(result, float):
                 self._confirmed(lease_id, sent_at, result, renewed.waited_s)
-            elif result is not None:
-                self._unknown(lease_id)
+            elif result in ENDED:
+                self._unknown(lease_id, sent_at)
 
     def _confirmed(self, lease_id: str, sent_at: float, ttl_s: float, waited_s: float) -> None:
         with self.lock:
-            record = self._renewable(lease_id)
+            record = self._renewable(lease_id, sent_at)
             if record is None:
                 return
             was_suspect = record.phase is Phase.SUSPECT
             record.step(Happening.CONFIRMED)
             record.ttl_s, record.confirmed_at = ttl_s, sent_at
-            record.valid_until = max(record.valid_until, valid_until(sent_at, ttl_s, waited_s))
+            record.valid_until = valid_until(sent_at, ttl_s, waited_s)  # a ttl that has become shorter counts, too
+            self.ttl_s = min(self.ttl_s or inf, ttl_s)
             self._schedule(record)
         if was_suspect:
             self.emit(Recovered(lease_id=lease_id))
 
-    def _unknown(self, lease_id: str) -> None:
+    def _unknown(self, lease_id: str, sent_at: float) -> None:
         """The master's own word (-41) ends a lease at once; it is claimed again under the same id."""
         with self.lock:
-            record = self._renewable(lease_id)
+            record = self._renewable(lease_id, sent_at)
             if record is None:
                 return
             record.step(Happening.UNKNOWN)
             record.claim_at = -inf
         self.wake()
 
-    def _renewable(self, lease_id: str) -> LeaseRecord | None:
+    def _renewable(self, lease_id: str, sent_at: float = inf) -> LeaseRecord | None:
+        """The record that a word about this lease is for; none when it answers a request that is older than what is known (a claim came between)."""
         kept = self.kept.get(lease_id)
-        return kept.record if kept is not None and kept.record.phase in RENEWABLE else None
+        is_news = kept is not None and kept.record.phase in RENEWABLE and sent_at >= kept.record.confirmed_at
+        return kept.record if kept is not None and is_news else None
 
     def postpone(self, ids: tuple[str, ...], now: float, pause_s: float) -> None:
         """Renewals that brought no word go out again after a pause, so that no answer whatever makes a client ask without end."""
@@ -200,14 +204,14 @@ class Leases:
                     events.append(Suspect(lease_id=lease_id, expires_in_s=record.valid_until - now))
         self._tell(events)
 
-    def cluster_replaced(self, now: float) -> None:
-        """Another cluster answers in the triad's place: the old one's leases are worth nothing."""
+    def cluster_replaced(self, cluster: str | None, now: float) -> None:
+        """``cluster`` answers in the triad's place now: leases of another one are worth nothing."""
         lost = (Phase.HELD, Phase.SUSPECT, Phase.CLAIMING)
         with self.lock:
             events: list[Event] = [
                 self._lose(lease_id, kept.record, Happening.CLUSTER_REPLACED, "the cluster was replaced by another", now)
                 for lease_id, kept in self.kept.items()
-                if kept.record.phase in lost
+                if kept.record.phase in lost and kept.record.grant.cluster != cluster
             ]
         self._tell(events)
 
@@ -240,6 +244,7 @@ class Leases:
             if is_kept:
                 record.step(Happening.GRANTED)
                 record.take(grant, sent_at=served.sent_at)
+                self.ttl_s = min(self.ttl_s or inf, grant.ttl_s)
                 self._schedule(record)
         if is_kept:
             self.emit(Reacquired(lease_id=grant.id, grant=grant, same_seat=same_seat))
@@ -259,7 +264,7 @@ class Leases:
             self.emit(lost)
 
     def _claim_pause_s(self, record: LeaseRecord) -> float:
-        return min(CLAIM_PAUSE_S, record.ttl_s / 3) * (1 + JITTER * self.luck())
+        return min(CLAIM_PAUSE_S, max(record.ttl_s, LEAST_TTL_S) / 3) * (1 + JITTER * self.luck())
 
     # --- returning ---
 
@@ -299,6 +304,7 @@ def _renew(ids: tuple[str, ...], leases: Leases, means: Means, now: float) -> Fl
     deadline = max(leases.earliest_end(ids), now + attempt_s(means.ttl_s))
     ended = yield from ask_master(RenewRequest(ids=ids), means, now=now, deadline=deadline)
     if isinstance(ended, Served) and isinstance(ended.reply, Renewed):
+        leases.turn(ended.now)  # what ran out before the answer came does not come back in silence
         leases.confirm(ids, ended.sent_at, ended.reply)
     now = ended.now
     leases.postpone(ids, now, means.policy.probe_s)
@@ -313,7 +319,7 @@ def keep_watch(leases: Leases, means: Means) -> Flow[None]:
         leases.turn(event.now)
         if generation != means.knowledge.topology.generation:
             generation = means.knowledge.topology.generation
-            leases.cluster_replaced(event.now)
+            leases.cluster_replaced(means.knowledge.topology.cluster, event.now)
 
 
 def keep_claiming(leases: Leases, means: Means, *, now: float) -> Flow[None]:
@@ -332,6 +338,8 @@ def _claim(kept: Kept, leases: Leases, means: Means, now: float) -> Flow[float]:
     ended = yield from ask_master(request, means, now=now, deadline=now + attempt_s(means.ttl_s))
     if isinstance(ended, Unanswered):
         leases.refused(kept, "the master lost it, and no master answered when it was claimed again", now=ended.now, is_final=False)
+        if ended.may_have_acted and not kept.reacquire:  # nobody will ask again, and the seat must not stay taken
+            leases.give_up(request.id, now=ended.now)
     elif isinstance(ended.reply, Granted):
         leases.claimed(kept, ended, ended.reply)
     else:
@@ -353,7 +361,7 @@ def keep_returning(leases: Leases, means: Means, *, now: float) -> Flow[None]:
         taken = yield from give_back(ids, means, now=now, timeout_s=RETURN_TRY_S)
         leases.taken_back(taken.ids)
         now = taken.now
-        if not taken.ids:
+        if len(taken.ids) < len(ids):
             now = yield from sleep(now, began + RETURN_TRY_S)
 
 

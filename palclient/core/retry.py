@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from palclient.errors import ConfigError
+
 if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
 CONNECT_S = 1.0  # the longest that connecting may take
 BLIND_ATTEMPT_S = 1.0  # an attempt while no ttl is known
 LONGEST_ATTEMPT_S = 5.0
+LEAST_PROBE_S = 0.005  # not even for the shortest lease is a node asked oftener
 JITTER = 0.25  # a delay is drawn from 1.0 to 1.25 of itself
 
 Luck = Callable[[], float]  # uniform in [0, 1), like random.random
@@ -31,6 +34,10 @@ class RetryPolicy:
     stagger_s: float = 0.05
     longest_s: float = 2.0  # a triad that comes back is found within this
 
+    def __post_init__(self) -> None:
+        if not (self.probe_s > 0 and self.stagger_s >= 0 and self.longest_s >= 0):
+            raise ConfigError(f"{self!r}: probe_s must be more than 0 seconds, stagger_s and longest_s 0 or more.")
+
     def delay_s(self, failures: int, luck: Luck) -> float:
         """The delay before a node is asked again that has failed ``failures`` (from 1) times in a row."""
         is_steady = self.wait is None and (failures <= 1 or self.longest_s <= self.probe_s)
@@ -39,7 +46,7 @@ class RetryPolicy:
 
     def within(self, ttl_s: float) -> RetryPolicy:
         """The policy for renewals of leases that live ``ttl_s``: a steady probe, so quick that a failover fits into the lease."""
-        probe_s = min(self.probe_s, ttl_s / 24)
+        probe_s = max(LEAST_PROBE_S, min(self.probe_s, ttl_s / 24))
         return RetryPolicy(probe_s=probe_s, stagger_s=min(self.stagger_s, probe_s), longest_s=probe_s)
 
 

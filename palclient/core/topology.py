@@ -41,13 +41,15 @@ class Topology:
     """``master`` is the node (index in SERVERNAME) that is thought to serve in ``term``, the highest term seen, or None.
 
     ``failed_term`` is the highest term whose master was seen to fail: a hint to a master of such a term is no news.  ``disputed_term`` is a term in which two nodes
-    claimed to serve: neither is used.  ``generation`` counts the clusters that this triad has been.
+    claimed to serve: neither is used.  ``claimant`` served in ``term``, even if it has failed since.  ``generation`` counts the clusters that
+    this triad has been.
     """
 
     nodes: tuple[NodeView, ...]
     cluster: str | None = None
     term: int = 0
     master: int | None = None
+    claimant: int | None = None
     failed_term: int = 0
     disputed_term: int = -1
     generation: int = 0
@@ -163,12 +165,13 @@ def _with_master(topology: Topology, spoke: Spoke) -> Topology:
     if term < topology.term or term == topology.disputed_term:
         return topology
     if spoke.serves:
-        if term == topology.term and topology.master not in (None, spoke.node):
+        if term == topology.term and topology.claimant not in (None, spoke.node):
             return replace(topology, master=None, disputed_term=term)
-        return topology if (term, spoke.node) == (topology.term, topology.master) else replace(topology, term=term, master=spoke.node)
-    if term > topology.term or (spoke.serves is False and topology.master == spoke.node):
-        return replace(topology, term=term, master=None)
-    return topology
+        is_news = (term, spoke.node) != (topology.term, topology.master)
+        return replace(topology, term=term, master=spoke.node, claimant=spoke.node) if is_news else topology
+    if term > topology.term:
+        return replace(topology, term=term, master=None, claimant=None)
+    return replace(topology, master=None) if spoke.serves is False and topology.master == spoke.node else topology
 
 
 def _replaced(nodes: tuple[NodeView, ...], index: int, **changes: object) -> tuple[NodeView, ...]:
@@ -179,24 +182,32 @@ class Knowledge:
     """The one place where a client's topology is kept: flows read ``topology`` and tell what they saw by ``learn``.
 
     ``lock`` is any context manager; a client with threads gives a lock of theirs.  ``on_master_changed`` is told when another node, or the same one in another
-    term, serves than the one that served before.
+    term, serves than the one that served before; ``on_cluster_replaced`` when another cluster answers in the triad's place.
     """
 
-    __slots__ = ("_lock", "_on_master_changed", "_served", "topology")
+    __slots__ = ("_lock", "_on_cluster_replaced", "_on_master_changed", "_served", "topology")
 
     def __init__(
-        self, topology: Topology, lock: AbstractContextManager[object], on_master_changed: Callable[[MasterChanged], None] = lambda _: None
+        self,
+        topology: Topology,
+        lock: AbstractContextManager[object],
+        on_master_changed: Callable[[MasterChanged], None] = lambda _: None,
+        on_cluster_replaced: Callable[[], None] = lambda: None,
     ) -> None:
         self.topology = topology
         self._lock = lock
         self._on_master_changed = on_master_changed
+        self._on_cluster_replaced = on_cluster_replaced
         self._served: tuple[int, int] | None = None
 
     def learn(self, observation: Observation) -> Topology:
         """Take the observation in; gives the topology after it."""
         with self._lock:
+            generation = self.topology.generation
             topology = self.topology = updated(self.topology, observation)
             changed = self._change_of_master(topology)
+        if topology.generation != generation:
+            self._on_cluster_replaced()
         if changed is not None:
             self._on_master_changed(changed)
         return topology

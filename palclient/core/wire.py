@@ -7,22 +7,18 @@ in the protocol raises ``NotOursError``: to the caller such a server is one that
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from palclient.core.flow import Answered, HttpRequest
+from palclient.core.members import NotOursError, listed, mapping, optional, role, seconds, shown, text, whole
 from palclient.models import FeatureUsage, Grant, Holder, Role, SeatHolder
 
 PROBLEM_PREFIX = "urn:palclient:problem:"
 MAX_IDS = 1000  # a batch of the protocol
 MAX_PARK_S = 30  # the longest ``Prefer: wait`` that a node takes
-
-Value = TypeVar("Value")
-
-
-class NotOursError(Exception):
-    """An HTTP answer that no node of ours gives; the text says what is odd about it."""
+LEAST_TTL_S = 0.05  # a lease that is shorter cannot be kept: its renewals would be a storm
 
 
 # --- requests -----------------------------------------------------------------------------------------------------------------------
@@ -226,17 +222,17 @@ def decode(request: Request, answer: Answered) -> Reply:
         return _problem(speaker, body, answer.status)
     match request:
         case CheckoutRequest() if answer.status == 202:
-            return Queued(speaker=speaker, position=_int(body, "position"), of=_int(body, "of"), poll_s=_seconds(body, "poll_s"))
+            return Queued(speaker=speaker, position=whole(body, "position", least=1), of=whole(body, "of", least=1), poll_s=seconds(body, "poll_s"))
         case CheckoutRequest() if answer.status in (200, 201):
-            return Granted(speaker=speaker, grant=_grant(request, speaker, body))
+            return Granted(speaker=speaker, grant=_grant(request, speaker, body, answer))
         case RenewRequest() if answer.status == 200:
-            return Renewed(speaker=speaker, results=_renewals(body), waited_s=_seconds(body, "waited_s", 0.0))
+            return Renewed(speaker=speaker, results=_renewals(body), waited_s=_waited_s(body, answer))
         case ReturnRequest() if answer.status == 200:
             return ReturnsTaken(speaker=speaker, results=_returns(request, body))
         case StatusRequest() if answer.status == 200:
             return _status(speaker, body)
         case UsageRequest() if answer.status == 200:
-            return UsageReply(speaker=speaker, features=_list(body, "features", _feature))
+            return UsageReply(speaker=speaker, features=listed(body, "features", _feature))
     raise NotOursError(f"status {answer.status} to a {describe(request)}")
 
 
@@ -255,146 +251,107 @@ def _excerpt(body: bytes) -> str:
 
 
 def _speaker(body: Mapping[str, Any]) -> Speaker:
-    return Speaker(node=_str(body, "node"), role=_role(body, "role"), cluster=_str(body, "cluster"), term=_int(body, "term"))
+    return Speaker(node=shown(body, "node"), role=role(body, "role"), cluster=text(body, "cluster"), term=whole(body, "term", least=0))
 
 
 def _problem(speaker: Speaker, body: Mapping[str, Any], status: int) -> Problem:
-    kind = _str(body, "type")
+    kind = shown(body, "type")
     if not kind.startswith(PROBLEM_PREFIX):
-        raise NotOursError(f"a problem of an unknown type: {kind[:80]!r}")
+        raise NotOursError(f"a problem of an unknown type: {kind!r}")
     return Problem(
         speaker=speaker,
         name=kind.removeprefix(PROBLEM_PREFIX),
         status=status,
-        code=_optional(body, "code", _int),
-        title=_str(body, "title", ""),
-        detail=_str(body, "detail", ""),
-        master=_role(body, "master"),
-        retry_after_s=_optional(body, "retry_after_s", _seconds),
-        in_use=_optional(body, "in_use", _int),
-        total=_optional(body, "total", _int),
+        code=optional(body, "code", whole),
+        title=shown(body, "title", ""),
+        detail=shown(body, "detail", ""),
+        master=role(body, "master"),
+        retry_after_s=optional(body, "retry_after_s", seconds),
+        in_use=optional(body, "in_use", whole),
+        total=optional(body, "total", whole),
     )
 
 
-def _grant(request: CheckoutRequest, speaker: Speaker, body: Mapping[str, Any]) -> Grant:
+def _grant(request: CheckoutRequest, speaker: Speaker, body: Mapping[str, Any], answer: Answered) -> Grant:
     if body.get("id") != request.id or body.get("feature") != request.feature or body.get("count") != request.count:
         raise NotOursError("a grant of something that was not asked for")
-    ttl_s = _seconds(body, "ttl_s")
+    ttl_s = seconds(body, "ttl_s", least=LEAST_TTL_S)
     return Grant(
         id=request.id,
         feature=request.feature,
-        version=_str(body, "version"),
+        version=shown(body, "version"),
         count=request.count,
-        seq=_int(body, "seq"),
+        seq=whole(body, "seq"),
         ttl_s=ttl_s,
-        renew_s=_seconds(body, "renew_s", ttl_s / 3),
-        granted_at=_str(body, "granted_at", ""),
-        nonce=_str(body, "nonce", ""),
+        renew_s=seconds(body, "renew_s", ttl_s / 3),
+        granted_at=shown(body, "granted_at", ""),
+        nonce=text(body, "nonce", ""),
         node=speaker.node,
         role=speaker.role,
         cluster=speaker.cluster,
         term=speaker.term,
-        waited_s=_seconds(body, "waited_s", 0.0),
+        waited_s=_waited_s(body, answer),
     )
 
 
+def _waited_s(body: Mapping[str, Any], answer: Answered) -> float:
+    """How long the request lay at the node; a lease counts from then, so no more is believed than the whole exchange took."""
+    return min(seconds(body, "waited_s", 0.0), max(0.0, answer.now - answer.sent_at))
+
+
 def _renewals(body: Mapping[str, Any]) -> Mapping[str, float | str]:
-    return {key: _renewal(value) for key, value in _mapping(body, "results").items()}
+    return {key: _renewal(value) for key, value in mapping(body, "results").items()}
 
 
 def _renewal(value: Any) -> float | str:
     if not isinstance(value, dict):
         raise NotOursError("a renewal result that is not an object")
     if "ttl_s" in value:
-        return _seconds(value, "ttl_s")
-    return _str(value, "type").removeprefix(PROBLEM_PREFIX)
+        return seconds(value, "ttl_s")
+    return text(value, "type").removeprefix(PROBLEM_PREFIX)
 
 
 def _returns(request: ReturnRequest, body: Mapping[str, Any]) -> Mapping[str, bool]:
     if "returned" in body:
         return {request.ids[0]: body["returned"] is True}
-    return {key: value is True for key, value in _mapping(body, "results").items()}
+    return {key: value is True for key, value in mapping(body, "results").items()}
 
 
 def _status(speaker: Speaker, body: Mapping[str, Any]) -> StatusReply:
     return StatusReply(
         speaker=speaker,
-        state=_str(body, "state"),
+        state=shown(body, "state"),
         quorum=body.get("quorum") is True,
-        master=_role(body, "master"),
-        triad=_list(body, "triad", str) if "triad" in body else (),
+        master=role(body, "master"),
+        triad=listed(body, "triad", _entry) if "triad" in body else (),
         primary_is_master=body.get("primary_is_master") is True,
-        heartbeat_interval_s=_seconds(body, "heartbeat_interval_s", 0.0),
-        failover_s=_seconds(body, "failover_s", 0.0),
-        software=_str(body, "software", ""),
+        heartbeat_interval_s=seconds(body, "heartbeat_interval_s", 0.0),
+        failover_s=seconds(body, "failover_s", 0.0),
+        software=shown(body, "software", ""),
     )
+
+
+def _entry(value: Any) -> str:
+    return shown({"triad": value}, "triad")
 
 
 def _feature(value: Any) -> FeatureUsage:
     if not isinstance(value, dict):
         raise NotOursError("a pool that is not an object")
     return FeatureUsage(
-        feature=_str(value, "feature"),
-        total=_int(value, "total"),
-        in_use=_int(value, "in_use"),
-        reserved=_int(value, "reserved", 0),
-        queued=_int(value, "queued", 0),
-        holders=_list(value, "holders", _seat_holder),
+        feature=shown(value, "feature"),
+        total=whole(value, "total"),
+        in_use=whole(value, "in_use"),
+        reserved=whole(value, "reserved", 0),
+        queued=whole(value, "queued", 0),
+        holders=listed(value, "holders", _seat_holder),
     )
 
 
 def _seat_holder(value: Any) -> SeatHolder:
     if not isinstance(value, dict):
         raise NotOursError("a checkout that is not an object")
-    who = _mapping(value, "holder")
-    holder = Holder(
-        user=_str(who, "user", ""), host=_str(who, "host", ""), display=_str(who, "display", ""), pid=_int(who, "pid", 0), app=_str(who, "app", "")
-    )
-    return SeatHolder(id=_str(value, "id"), holder=holder, count=_int(value, "count"), since=_str(value, "since", ""))
-
-
-# --- members of a body, checked -----------------------------------------------------------------------------------------------------
-
-
-def _str(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str):
-        raise NotOursError(f"no text in {name!r}")
-    return value
-
-
-def _int(body: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = body.get(name, default)
-    if type(value) is not int or not 0 <= abs(value) < 2**63:  # bool is an int to Python, and not to the protocol
-        raise NotOursError(f"no whole number in {name!r}")
-    return value
-
-
-def _seconds(body: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    value = body.get(name, default)
-    if type(value) not in (int, float) or not 0 <= value <= 1e9:  # NaN fails the comparison, too
-        raise NotOursError(f"no duration in {name!r}")
-    return float(value)
-
-
-def _optional(body: Mapping[str, Any], name: str, read: Callable[[Mapping[str, Any], str], Value]) -> Value | None:
-    return None if body.get(name) is None else read(body, name)
-
-
-def _role(body: Mapping[str, Any], name: str) -> Role | None:
-    value = body.get(name)
-    return next((role for role in Role if role.value == value), None)
-
-
-def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name)
-    if not isinstance(value, dict):
-        raise NotOursError(f"no object in {name!r}")
-    return value
-
-
-def _list(body: Mapping[str, Any], name: str, read: Callable[[Any], Value]) -> tuple[Value, ...]:
-    value = body.get(name)
-    if not isinstance(value, list):
-        raise NotOursError(f"no list in {name!r}")
-    return tuple(read(item) for item in value)
+    who = mapping(value, "holder")
+    user, host, display, app = (shown(who, name, "") for name in ("user", "host", "display", "app"))
+    holder = Holder(user=user, host=host, display=display, pid=whole(who, "pid", 0), app=app)
+    return SeatHolder(id=text(value, "id"), holder=holder, count=whole(value, "count"), since=shown(value, "since", ""))
