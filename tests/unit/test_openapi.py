@@ -491,6 +491,14 @@ def test_what_is_no_call_is_a_bad_request() -> None:
         assert not misfits("/components/schemas/Problem", body)
 
 
+def test_a_body_that_is_too_large_is_refused_as_the_table_says() -> None:
+    """protocol.md, Problems, and The calls: 64 KiB."""
+    refused = server_wire.too_large(server_wire.REQUEST_LIMIT_BYTES)
+    statuses, code = problem_table()["too-large"]
+    assert ({refused.status}, refused.code) == (statuses, code)
+    assert not reply_misfits("PUT", f"/v1/checkouts/{ID}", refused.status, "application/problem+json", SIGNED | refused.body())
+
+
 def test_retry_after_is_the_body_rounded_up() -> None:
     """protocol.md, Problems: the header is there whenever the member is."""
     reply = replies.problem("seats-taken", retry_after_s=1.2)
