@@ -495,7 +495,8 @@ def test_a_body_that_is_too_large_is_refused_as_the_table_says() -> None:
     """protocol.md, Problems, and The calls: 64 KiB."""
     refused = server_wire.too_large(server_wire.REQUEST_LIMIT_BYTES)
     statuses, code = problem_table()["too-large"]
-    assert ({refused.status}, refused.code) == (statuses, code)
+    assert refused.status in statuses
+    assert refused.code == code
     assert not reply_misfits("PUT", f"/v1/checkouts/{ID}", refused.status, "application/problem+json", SIGNED | refused.body())
 
 
