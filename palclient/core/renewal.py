@@ -115,7 +115,9 @@ class Leases:
     def next_due(self) -> float:
         """When the next renewal is due."""
         with self.lock:
-            self.renews_at = min((kept.record.due_at for kept in self.kept.values() if kept.record.phase in RENEWABLE), default=inf)
+            renewable = [kept.record for kept in self.kept.values() if kept.record.phase in RENEWABLE]
+            self.ttl_s = min((record.ttl_s for record in renewable), default=self.ttl_s)
+            self.renews_at = min((record.due_at for record in renewable), default=inf)
             return self.renews_at
 
     def due(self, now: float) -> tuple[str, ...]:
@@ -134,9 +136,9 @@ class Leases:
         """What a master's answer to a batch means for each lease in it."""
         for lease_id in ids:
             result = renewed.results.get(lease_id)
-            if isinstance(result, float):
+            if isinstance(result, float) and result >= LEAST_TTL_S:
                 self._confirmed(lease_id, sent_at, result, renewed.waited_s)
-            elif result in ENDED:
+            elif isinstance(result, float) or result in ENDED:  # to live for no time is to end
                 self._unknown(lease_id, sent_at)
 
     def _confirmed(self, lease_id: str, sent_at: float, ttl_s: float, waited_s: float) -> None:
@@ -148,8 +150,10 @@ class Leases:
             record.step(Happening.CONFIRMED)
             record.ttl_s, record.confirmed_at = ttl_s, sent_at
             record.valid_until = valid_until(sent_at, ttl_s, waited_s)  # a ttl that has become shorter counts, too
-            self.ttl_s = min(self.ttl_s or inf, ttl_s)
             self._schedule(record)
+            is_news = min(record.suspect_at, record.valid_until) < self.turns_at
+        if is_news:
+            self.wake()
         if was_suspect:
             self.emit(Recovered(lease_id=lease_id))
 
@@ -244,7 +248,6 @@ class Leases:
             if is_kept:
                 record.step(Happening.GRANTED)
                 record.take(grant, sent_at=served.sent_at)
-                self.ttl_s = min(self.ttl_s or inf, grant.ttl_s)
                 self._schedule(record)
         if is_kept:
             self.emit(Reacquired(lease_id=grant.id, grant=grant, same_seat=same_seat))

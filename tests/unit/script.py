@@ -232,7 +232,7 @@ class ScriptedTriad:
         self.parked: list[_Parked] = []
         self.changes: list[MasterChanged] = []
         self.replaced = 0
-        self.knowledge = Knowledge(fresh(servername), nullcontext(), self.changes.append)
+        self.knowledge = Knowledge(fresh(servername), nullcontext(), self.changes.append, self._note_replaced)
         self.luck = luck
         self.means = Means(knowledge=self.knowledge, policy=policy or RetryPolicy(), luck=lambda: self.luck, ttl_s=ttl_s)
         self.trace = Trace()
@@ -275,6 +275,9 @@ class ScriptedTriad:
             raise task.error
         result: Result = task.result
         return result
+
+    def _note_replaced(self) -> None:
+        self.replaced += 1
 
     def _timed(self, flow: Flow[Result]) -> Flow[Result]:
         try:
@@ -338,7 +341,7 @@ class ScriptedTriad:
         entry = _Parked(call, index, now, int(header(call, "After-Term") or 0), now + float(prefer[5:]))
         reply = self._reply(entry, now)
         if reply is not None:
-            return replace(reply, after_s=RTT_S)
+            return replace(reply, after_s=reply.after_s or RTT_S)
         self.parked.append(entry)
         self.net.at(entry.until, lambda: self._release(entry))
         return SILENCE
@@ -368,4 +371,4 @@ class ScriptedTriad:
             return
         self.parked.remove(entry)
         for task in self.tasks:
-            self.net.end(task, entry.call, replace(fate, after_s=RTT_S))
+            self.net.end(task, entry.call, replace(fate, after_s=fate.after_s or RTT_S))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -192,16 +193,14 @@ def test_who_says_that_it_may_not_serve_is_none(name: str) -> None:
     assert serves(Problem(speaker=speaker(), name=name, status=503)) is False
 
 
-@pytest.mark.parametrize(("state", "quorum"), [("master", False), ("standby", True), ("no_quorum", False), ("dreaming", True)])
+@pytest.mark.parametrize("state, quorum", [("master", False), ("standby", True), ("no_quorum", False), ("dreaming", True)])
 def test_a_status_counts_as_serving_only_as_master_with_a_quorum(state: str, *, quorum: bool) -> None:
     """Protocol, Status: an unknown state counts as not serving."""
-    from dataclasses import replace
-
     assert serves(replace(STATUS, state=state, quorum=quorum)) is False
 
 
 @pytest.mark.parametrize(
-    ("name", "status"), [("overloaded", 429), ("bad-request", 400), ("too-large", 413), ("unsupported-version", 400), ("novel", 500)]
+    "name, status", [("overloaded", 429), ("bad-request", 400), ("too-large", 413), ("unsupported-version", 400), ("novel", 500)]
 )
 def test_what_any_node_may_say_tells_nothing_about_the_master(name: str, status: int) -> None:
     """Protocol, Problems: said before mastership is looked at."""
@@ -209,7 +208,7 @@ def test_what_any_node_may_say_tells_nothing_about_the_master(name: str, status:
 
 
 @pytest.mark.parametrize(
-    ("observations", "current"),
+    "observations, current",
     [
         ([says(P, 7, is_master=True)], True),
         ([says(P, 6, is_master=True)], True),
@@ -227,7 +226,8 @@ def test_a_change_of_master_is_told_once() -> None:
     """api: MasterChanged(old, new, term); not for the first, nor for what is known."""
     told: list[MasterChanged] = []
     knowledge = Knowledge(TRIAD, nullcontext(), told.append)
-    for observation in [says(P, 7, is_master=True), says(P, 7, is_master=True), FellSilent(node=P, term=7), says(S, 8, is_master=True)]:
+    history: list[Observation] = [says(P, 7, is_master=True), says(P, 7, is_master=True), FellSilent(node=P, term=7), says(S, 8, is_master=True)]
+    for observation in history:
         knowledge.learn(observation)
     assert told == [MasterChanged(old=Endpoint(host="lic1", port=27000), new=Endpoint(host="lic2", port=27001), term=8)]
     knowledge.learn(says(S, 9, is_master=True))
@@ -238,7 +238,8 @@ def test_a_master_that_comes_back_in_its_own_term_is_no_change() -> None:
     """It was only out of sight."""
     told: list[MasterChanged] = []
     knowledge = Knowledge(TRIAD, nullcontext(), told.append)
-    for observation in [says(P, 7, is_master=True), FellSilent(node=P, term=7), says(P, 7, is_master=True)]:
+    history: list[Observation] = [says(P, 7, is_master=True), FellSilent(node=P, term=7), says(P, 7, is_master=True)]
+    for observation in history:
         knowledge.learn(observation)
     assert told == []
 
