@@ -28,7 +28,10 @@ def run_child() -> None:
 
     A line of settings comes in on stdin and ``ready`` goes out on stdout; from then on stdin carries commands, and its end is the node's end.
     """
-    words = json.loads(_first_line(STDIN))
+    line = _first_line(STDIN)
+    if not line:
+        sys.exit(0)  # the parent changed its mind, or is gone
+    words = json.loads(line)
     try:
         die_with_parent(words["parent"])
     except ParentGone:
@@ -68,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_one(options: argparse.Namespace) -> int:
     """One node, the other two being started elsewhere with the same words."""
+    from fakeserver.process import FakeTriadError, require_packages
     from palclient.servername import parse_servername
 
     if not (options.triad and options.state_dir):
@@ -91,6 +95,11 @@ def _run_one(options: argparse.Namespace) -> int:
         fsync=options.fsync,
         software="fakeserver",
     )
+    try:
+        require_packages()
+    except FakeTriadError as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
     ready = f"{options.node} {named(settings.address)}"
     return run_node(settings, None, commands=None, when_ready=lambda: print(ready, flush=True))
 

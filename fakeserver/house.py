@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fakeserver.disk import cluster_of
 from fakeserver.lifeline import NEEDS_WATCHER, Midwife, Watcher
-from fakeserver.process import NodeProcess, Port
+from fakeserver.process import NodeProcess, Port, require_packages
 from fakeserver.roles import Role
 from fakeserver.settings import Settings
 
@@ -24,6 +24,7 @@ class House:
     """
 
     def __init__(self, addresses: Sequence[tuple[str, int]], state_dir: str | os.PathLike[str] | None, settings: Callable[..., Settings]) -> None:
+        require_packages()
         self._owner_pid = os.getpid()
         with ExitStack() as stack:
             self.folder = Path(state_dir).resolve() if state_dir is not None else _passing_folder(stack)

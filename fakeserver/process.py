@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from fakeserver.lifeline import Midwife, Watcher
@@ -29,6 +30,15 @@ HAS_SPARE_BIND = sys.platform == "linux"  # elsewhere a second socket cannot be 
 
 class FakeTriadError(PalError):
     """A fake triad that could not do what was asked of it."""
+
+
+def require_packages() -> None:
+    """Raise FakeTriadError when what the optional extra ``fakeserver`` brings is not installed."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise FakeTriadError(
+            f"The fake triad needs {' and '.join(missing)}, not installed for {sys.executable}.", advice="pip install 'palclient[fakeserver]'"
+        )
 
 
 class Port:

@@ -27,6 +27,7 @@ from fakeserver.events import SaveBallot
 
 pytestmark = pytest.mark.real
 
+ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 15.0
 HOLDER = {"user": "ann", "host": "pc7", "display": ":0", "pid": 4711, "app": "risk"}
 ASKED = {"feature": "X", "version": "0", "count": 1, "holder": HOLDER, "nonce": "n"}
@@ -141,7 +142,7 @@ def test_nodes_have_no_part_in_the_users_terminal(whole: FakeTriad) -> None:
 def test_a_seat_survives_the_loss_and_the_return_of_the_primary() -> None:
     """T4, T5, G2, G3: killed, the secondary serves with the same seat; back again, the primary resumes, and the seat counts once throughout."""
     name = str(uuid.uuid4())
-    with FakeTriad(features={"X": 5}) as triad:
+    with FakeTriad(features={"X": 5}, ttl_s=30.0) as triad:  # nobody renews here, and the machine may be slow
         triad.wait_until_serving(LIMIT_S)
         granted = take_seat(triad.primary, name)[1]
         triad.primary.kill()
@@ -182,7 +183,7 @@ def test_the_first_master_stays_until_it_freezes_and_cannot_serve_when_it_thaws(
 def test_a_master_that_stops_in_good_order_hands_over() -> None:
     """E6: the seat goes with the mastership; then the last node alone serves nothing (T1)."""
     name = str(uuid.uuid4())
-    with FakeTriad(features={"X": 5}) as triad:
+    with FakeTriad(features={"X": 5}, ttl_s=30.0) as triad:  # nobody renews here, and the machine may be slow
         triad.wait_until_serving(LIMIT_S)
         granted = take_seat(triad.primary, name)[1]
         triad.primary.stop()
@@ -255,6 +256,14 @@ def test_a_triad_that_cannot_be_is_refused_before_anything_starts(wrong: dict[st
     """Architecture, the numbers that must fit; listeners on loopback alone."""
     with pytest.raises(ValueError, match=said):
         FakeTriad(**wrong)
+
+
+def test_missing_packages_are_named_with_what_brings_them() -> None:
+    """Architecture, budgets: starlette and uvicorn are an extra; the SDK alone does not bring them."""
+    program = f"import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p] + [{str(ROOT)!r}]; from fakeserver import *; FakeTriad().__enter__()"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert "The fake triad needs starlette and uvicorn" in done.stderr
+    assert done.stderr.endswith("pip install 'palclient[fakeserver]'\n")
 
 
 # --- no process is left behind ------------------------------------------------------------------------------------------------------
