@@ -17,9 +17,11 @@ from palclient.keeper import Listener
 from palclient.models import Endpoint, FeatureUsage, Grant, Holder, LeaseState, ServerName, TriadStatus
 from palclient.runner_sync import run
 from palclient.session import Session
-from palclient.transport import monotonic
+from palclient.transport import InjectedTransport, Transport, monotonic
 
 if TYPE_CHECKING:
+    import httpx
+
     from palclient.config import Config
 
 STATUS_S = 2.0
@@ -31,6 +33,7 @@ class Client:
     ``servers`` is a SERVERNAME text (or value), ``ini`` the path of an INI file; without both the usual places are searched (I4), for the application ``app``
     and the file names ``ini_names``.  ``timeout`` (seconds) is what ``checkout`` takes when it is given none.  ``holder`` is how the server's usage
     report shows this process; ``reacquire`` is ``"auto"`` or ``"never"``; ``on_event`` is called with every event of the client, in order, on a thread of its own.
+    ``transport`` is an ``httpx.BaseTransport`` (an ``httpx.MockTransport``, say) that takes the place of palclient's own, in tests.
 
     Thread-safe.  Making one does no I/O and raises nothing but ConfigError for impossible arguments.
     """
@@ -47,7 +50,9 @@ class Client:
         holder: Holder | None = None,
         reacquire: str = "auto",
         on_event: Listener | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._transport = transport
         self._where = {"servers": servers, "ini": ini, "app": app, "ini_names": ini_names}
         self._timeout_s = _checked_timeout(timeout)
         self._policy = retry
@@ -120,7 +125,8 @@ class Client:
             if self._session is None or self._session.is_foreign:
                 from palclient.config import find_servername
 
-                self._session = Session(find_servername(**self._where), self._policy, self._on_event)  # type: ignore[arg-type]  # the four, by name
+                transport = Transport() if self._transport is None else InjectedTransport(self._transport)
+                self._session = Session(find_servername(**self._where), self._policy, self._on_event, transport)  # type: ignore[arg-type]  # the four, by name
             return self._session
 
 

@@ -14,7 +14,7 @@ from palclient.core.locate import Means
 from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
 from palclient.models import Event, Resumed
 from palclient.runner_sync import Loop, Task
-from palclient.transport import Transport, monotonic
+from palclient.transport import AnyTransport, monotonic
 
 MAX_EVENTS = 1000  # not delivered yet; the oldest go first
 JOIN_S = 1.0
@@ -28,7 +28,7 @@ class Keeper:
     ``tell`` takes the events that belong to no lease.
     """
 
-    def __init__(self, transport: Transport, leases: Leases, means: Means, tell: Callable[[Event], None]) -> None:
+    def __init__(self, transport: AnyTransport, leases: Leases, means: Means, tell: Callable[[Event], None]) -> None:
         self._transport = transport
         self._leases = leases
         self._means = means

@@ -24,7 +24,7 @@ from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.keeper import Courier, Keeper, Listener, log
 from palclient.models import Acquired, Event, Holder, Returned
 from palclient.runner_sync import run
-from palclient.transport import Transport, monotonic
+from palclient.transport import AnyTransport, monotonic
 
 if TYPE_CHECKING:
     from palclient.config import Config
@@ -37,9 +37,9 @@ EXITS_S = 2.0  # for all of them
 class Session:
     """What a client has once its configuration is read: one process's knowledge, connections, leases and threads."""
 
-    def __init__(self, config: Config, policy: RetryPolicy, on_event: Listener | None) -> None:
+    def __init__(self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: AnyTransport) -> None:
         self.config = config
-        self.transport = Transport()
+        self.transport = transport
         self.pid = os.getpid()
         self.holder = _this_process()
         self._on_event = on_event

@@ -81,10 +81,11 @@ class Wakeup:
                 self.fd = self._reader.fileno()
 
     def nudge(self) -> None:
-        """End the wait; from any thread."""
-        with self._lock, suppress(BlockingIOError):  # full: the wait is ending already
-            if self._writer is not None:
-                self._writer.send(b"\0")
+        """End the wait; from any thread.  Takes no lock: a finalizer may call it while this very thread holds one."""
+        writer = self._writer
+        if writer is not None:
+            with suppress(OSError):  # full: the wait is ending already; closed just now: there is none
+                writer.send(b"\0")
 
     def drain(self) -> None:
         """Forget the nudges so far."""
