@@ -18,7 +18,6 @@ from fakeserver.settings import Settings, check_ttl, named, smallest_ttl_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EXIT_FAILED = 1
 EXIT_REFUSED = 2
 STDIN = 0
 
@@ -47,16 +46,16 @@ def run_node(settings: Settings, listener: socket.socket | None, *, commands: in
     import asyncio
 
     from fakeserver.process import FakeTriadError, bound
-    from fakeserver.server import StateRefused, run
+    from fakeserver.server import run
 
     try:
-        reason = asyncio.run(run(settings, listener or bound(*settings.address), commands=commands, when_ready=when_ready))
-    except (StateRefused, FakeTriadError) as refused:
+        end = asyncio.run(run(settings, listener or bound(*settings.address), commands=commands, when_ready=when_ready))
+    except FakeTriadError as refused:
         print(refused, file=sys.stderr)
         return EXIT_REFUSED
-    if reason:
-        print(reason, file=sys.stderr)
-    return EXIT_FAILED if reason else 0
+    if end.reason:
+        print(end.reason, file=sys.stderr)
+    return end.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -100,6 +100,11 @@ class FakeNode:
         """The node's debug log over all its lives: date and time (UTC), the seconds of ``fakeserver.clock``, the text (T14)."""
         return read_log_lines(Path(self._process.settings.folder))
 
+    @property
+    def last_words(self) -> str:
+        """Why the node ended by itself, in its own words; empty otherwise."""
+        return self._process.last_words
+
     def entries(self) -> list[Entry]:
         """What the node itself has entered in the journal, over all its lives."""
         return read_entries(Path(self._process.settings.folder), node=self.role)
@@ -298,7 +303,7 @@ class FakeTriad:
         return masters[0] if len(masters) == 1 and len(masters) + len(followers) == len(told) and len(terms) == 1 else None
 
     def _told(self) -> str:
-        return ", ".join(f"{node.role} ({node.endpoint}) is {node.state}" for node in self.nodes)
+        return ", ".join(f"{node.role} ({node.endpoint}) is {node.state}{node.last_words and f' ({node.last_words})'}" for node in self.nodes)
 
 
 def _is_serving(status: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once o
 STOP_LIMIT_S = 5.0  # a handover takes a few heartbeats
 SIGNAL_LIMIT_S = 5.0  # the kernel needs microseconds, unless the machine is out of memory
 
+STDERR = "stderr.txt"
+
 BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; run_child()"
 """The child finds its modules where this process found them, however that came about."""
 
@@ -94,12 +96,20 @@ class NodeProcess:
         """The process id, None while there is no process."""
         return self._process.pid if self._process is not None and self.is_running else None
 
+    @property
+    def last_words(self) -> str:
+        """What the node said on stderr since its last start: why it ended by itself, if it did; else empty."""
+        try:
+            return (Path(self.settings.folder) / STDERR).read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
     def launch(self) -> None:
         """Start the process, without waiting for it: ``wait_ready`` does."""
         self._is_paused = False
         folder = Path(self.settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "stderr.txt", "wb") as stderr:
+        with open(folder / STDERR, "wb") as stderr:
             self._process = self._midwife.call(lambda: self._spawn(stderr.fileno()))
         if self._watcher is not None:
             self._watcher.add(self._process.pid)
@@ -139,9 +149,8 @@ class NodeProcess:
         if line.strip() != b"ready":
             process.wait(SIGNAL_LIMIT_S)
             self._forget()
-            words = (Path(self.settings.folder) / "stderr.txt").read_text(encoding="utf-8", errors="replace").strip()
             role, code = self.settings.role, process.returncode
-            raise FakeTriadError(words or f"The {role} at {named(self.settings.address)} did not start: exit code {code}, and not a word.")
+            raise FakeTriadError(self.last_words or f"The {role} at {named(self.settings.address)} did not start: exit code {code}, and not a word.")
 
     def strike(self) -> None:
         """SIGKILL, also to a frozen process, without waiting."""

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,11 +20,11 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from fakeserver import peer, wire
 from fakeserver.clock import boot_name, now_s, wall_epoch_s
 from fakeserver.disk import Disk, StateRefused
+from fakeserver.door import Door
 from fakeserver.events import (
     Answer,
     AppendRecords,
@@ -54,13 +55,13 @@ from fakeserver.settings import Settings, failover_s, named
 
 KEEP_ALIVE_S = 3600  # far above any renewal interval; uvicorn's 5 s would close the connections of every quiet client
 LONGEST_SLEEP_S = 1.0  # the loop's timers do not count the time the machine sleeps
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+
 EXIT_S = 1  # how long uvicorn may wait for replies that are on their way when the node stops
-PEER_PATH = "/v1/peer/"
 
 LINE_LIMITS = {"heartbeat": 1, "vote": 1, "append": 1_000, "transfer": 1}
 """How many messages of a kind may wait for one peer: of heartbeats, votes and transfers only the newest counts."""
-
-__all__ = ["Shell", "StateRefused", "run"]
 
 log = logging.getLogger("fakeserver")
 
@@ -72,6 +73,14 @@ class Decider(Protocol):
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
         """As ``Node.handle``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Why a node has ended, in a sentence (empty: in good order), and the exit code that says so to scripts."""
+
+    reason: str
+    exit_code: int
 
 
 class Shell:
@@ -90,7 +99,7 @@ class Shell:
         self._timer: asyncio.TimerHandle | None = None
         self._now_s = 0.0
         self._last_words: dict[str, object] = {}
-        self._halted: asyncio.Future[Halt] = asyncio.get_running_loop().create_future()
+        self._halted: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._actions: dict[type[Effect], Callable[[Any], None]] = {
             Answer: self._answer,
             PeerSend: self._send,
@@ -100,10 +109,10 @@ class Shell:
             RewriteTable: lambda effect: disk.rewrite(effect.records),
             DebugLine: lambda effect: recorder.debug(effect.text, self._now_s),
             Happened: lambda effect: recorder.happened(effect.name, effect.facts, self._now_s),
-            Halt: self._halt,
+            Halt: lambda effect: self._end(effect.reason, EXIT_REFUSED if effect.reason else 0),
         }
 
-    async def wait_halted(self) -> Halt:
+    async def wait_halted(self) -> End:
         """Wait, for as long as the node lives, until it has nothing more to do."""
         return await asyncio.shield(self._halted)
 
@@ -116,10 +125,10 @@ class Shell:
             for effect in self._node.handle(event, self._now_s):
                 self._actions[type(effect)](effect)
         except OSError as error:  # a full or broken disk: what rests on the write must not leave, and nothing after it
-            self._halt(Halt(reason=f"The state cannot be written: {error}."))
+            self._end(f"The state cannot be written: {error}.", EXIT_FAILED)
         except Exception:  # a defect of this package: a node that is not sure of itself must not go on granting
             log.exception("the node failed at %r", event)
-            self._halt(Halt(reason="The node failed; this is a defect of the fake server."))
+            self._end("The node failed; this is a defect of the fake server.", EXIT_FAILED)
         if self._halted.done():
             self._turn_away()
         else:
@@ -220,9 +229,9 @@ class Shell:
         else:
             self.handle(PeerReply(message=message))
 
-    def _halt(self, effect: Halt) -> None:
+    def _end(self, reason: str, exit_code: int) -> None:
         if not self._halted.done():
-            self._halted.set_result(effect)
+            self._halted.set_result(End(reason=reason, exit_code=exit_code))
 
     # --- time -----------------------------------------------------------------------------------------------------------------------
 
@@ -244,82 +253,18 @@ class Shell:
             self._set_timer()
 
 
-def _stopping() -> wire.Refused:
-    return wire.Refused("This node is stopping.", name="no-quorum", status=503, code=-97)
-
-
-class Door:
-    """The ASGI endpoint behind every path: reads, asks the shell, replies."""
-
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            reply = await self._reply(scope, receive)
-        except wire.Refused as refused:
-            reply = wire.write_reply(refused.status, self._shell.identity() | refused.body(), allow=refused.allow)
-        if reply is not None:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            await send({"type": "http.response.body", "body": reply.body})
-
-    async def _reply(self, scope: Scope, receive: Receive) -> wire.Reply | None:
-        """The reply, or None when the connection closed."""
-        path: str = scope["path"]
-        is_peer = path.startswith(PEER_PATH)
-        body = await _read_body(scope, receive, limit_bytes=wire.PEER_LIMIT_BYTES if is_peer else wire.REQUEST_LIMIT_BYTES)
-        if body is None:
-            return None
-        if is_peer:
-            return self._reply_to_peer(path.removeprefix(PEER_PATH), scope["method"], body)
-        call = wire.read_call(method=scope["method"], path=path, headers=scope["headers"], body=body)
-        answer = await self._shell.call(call, lambda: asyncio.create_task(_wait_closed(receive), name="connection watch"))
-        return None if answer is None else wire.write_reply(answer.status, answer.body)
-
-    def _reply_to_peer(self, kind: str, method: str, body: bytes) -> wire.Reply:
-        if method != "POST":
-            raise wire.Refused(f"{method} is not played between nodes; POST is.", status=405, allow="POST")
-        try:
-            message = peer.decode(kind, wire.read_object(body))
-        except ValueError as error:
-            raise wire.Refused(f"Not a message between nodes: {error}.") from error
-        return wire.write_reply(200, peer.encode(self._shell.call_peer(message)))
-
-
-async def _read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes | None:
-    """The body; None when the connection closed in its middle.  Raises Refused as soon as it is, or says it will be, over the limit."""
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if int(announced) > limit_bytes:
-        raise wire.too_large(limit_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit_bytes:
-            raise wire.too_large(limit_bytes)
-        if not message.get("more_body"):
-            return b"".join(chunks)
-
-
-async def _wait_closed(receive: Receive) -> None:
-    """Wait until the connection of a request that was read whole is closed (ASGI says so by http.disconnect, uvicorn only when asked)."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def run(settings: Settings, listener: socket.socket, *, commands: int | None, when_ready: Callable[[], None]) -> str:
-    """Run a node until it halts, and give the reason, empty after an orderly stop.  Raises StateRefused.
+async def run(settings: Settings, listener: socket.socket, *, commands: int | None, when_ready: Callable[[], None]) -> End:
+    """Run a node until it halts.  State that cannot be this node's is such an end, too.
 
     ``commands`` is the reading end of a parent's pipe: ``stop`` on it stops the node in good order, its end ends the process at once.
     """
     folder, role = Path(settings.folder), Role(settings.role)
     disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync)
-    node = Node(_config(settings), disk.load(), now_s())
+    try:
+        image = disk.load()
+    except StateRefused as refused:
+        return End(reason=str(refused), exit_code=EXIT_REFUSED)
+    node = Node(_config(settings), image, now_s())
     recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())
     peers = dict(zip(Role, settings.triad, strict=True))
     del peers[role]
@@ -328,8 +273,7 @@ async def run(settings: Settings, listener: socket.socket, *, commands: int | No
         loop = asyncio.get_running_loop()
         watch_commands(commands, on_line=lambda _line: loop.call_soon_threadsafe(shell.stop), on_end=lambda: os._exit(0))
     recorder.happened("started", {"pid": os.getpid()}, now_s())
-    halt = await serve(shell, listener, when_ready=when_ready)
-    return halt.reason
+    return await serve(shell, listener, when_ready=when_ready)
 
 
 def _config(settings: Settings) -> NodeConfig:
@@ -347,7 +291,7 @@ def _config(settings: Settings) -> NodeConfig:
     )
 
 
-async def serve(shell: Shell, listener: socket.socket, *, when_ready: Callable[[], None]) -> Halt:
+async def serve(shell: Shell, listener: socket.socket, *, when_ready: Callable[[], None]) -> End:
     """Serve ``shell`` on ``listener`` until it halts."""
     app = Starlette(routes=[Route("/{path:path}", Door(shell))])
     config = uvicorn.Config(
@@ -370,11 +314,11 @@ async def serve(shell: Shell, listener: socket.socket, *, when_ready: Callable[[
     stop_on_signals(shell)
     shell.handle(Tick())
     when_ready()
-    halt = await shell.wait_halted()
+    end = await shell.wait_halted()
     server.should_exit = True
     await serving
     await shell.close()
-    return halt
+    return end
 
 
 def stop_on_signals(shell: Shell) -> None:
@@ -382,3 +326,7 @@ def stop_on_signals(shell: Shell) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(shell.stop))
+
+
+def _stopping() -> wire.Refused:
+    return wire.Refused("This node is stopping.", name="no-quorum", status=503, code=-97)

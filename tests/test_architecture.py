@@ -58,7 +58,10 @@ LENT: dict[str, dict[str, frozenset[str]]] = {
 
 SERVER_SHELL = frozenset(
     "fakeserver" + name
-    for name in ["", *".__main__ .clock .cluster .control .disk .faults .house .journal .lifeline .links .process .pytest_plugin .server".split()]
+    for name in [
+        "",
+        *".__main__ .clock .cluster .control .disk .door .faults .house .journal .lifeline .links .process .pytest_plugin .server".split(),
+    ]
 )
 """The modules of the fake server that act; all others are pure, as the core is."""
 

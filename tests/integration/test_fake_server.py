@@ -39,7 +39,7 @@ from fakeserver.peer import Heartbeat, HeartbeatReply
 from fakeserver.process import bound
 from fakeserver.roles import Role
 from fakeserver.seats import SeatRecord, Version
-from fakeserver.server import Shell, serve
+from fakeserver.server import End, Shell, serve
 
 LIMIT_S = 10.0
 ID = "5f0c3a52-5b1e-4f8e-9a35-1f2f7f6e0001"
@@ -194,7 +194,8 @@ def test_nothing_leaves_that_rests_on_a_write_that_failed(tmp_path: Path) -> Non
                 file.unlink()
             folder.rmdir()
             assert (await client.ask("GET", "/v1/usage"))[0] == 503
-            assert (await shell.wait_halted()).reason.startswith("The state cannot be written: ")
+            end = await shell.wait_halted()
+            assert (end.exit_code, end.reason.partition(":")[0]) == (1, "The state cannot be written")
 
     asyncio.run(main())
 
@@ -212,10 +213,29 @@ def test_a_node_that_fails_stops_instead_of_going_on(tmp_path: Path, caplog: pyt
     async def main() -> None:
         async with served(tmp_path, script) as (_, shell, address), connected(address) as client:
             assert (await client.ask("GET", "/v1/usage"))[0] == 503
-            assert "defect" in (await shell.wait_halted()).reason
+            end = await shell.wait_halted()
+            assert end.exit_code == 1
+            assert "defect" in end.reason
 
     asyncio.run(main())
     assert "a defect" in caplog.text
+
+
+def test_a_node_that_will_not_go_on_says_why(tmp_path: Path) -> None:
+    """Issue "the main job", bad input: a plain sentence and exit code 2; an orderly stop has neither."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        return [Halt(reason="Not my cluster.")] if isinstance(event, ClientCall) and isinstance(event.request, Usage) else None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (_, shell, address), connected(address) as client:
+            assert (await client.ask("GET", "/v1/usage"))[0] == 503
+            assert await shell.wait_halted() == End(reason="Not my cluster.", exit_code=2)
+        async with served(tmp_path) as (_, shell, _):
+            shell.stop()
+            assert await shell.wait_halted() == End(reason="", exit_code=0)
+
+    asyncio.run(main())
 
 
 def test_a_parked_request_waits_and_is_dropped_with_its_connection(tmp_path: Path) -> None:
