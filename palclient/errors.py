@@ -39,7 +39,9 @@ class PalError(Exception):
 
 
 def _unpickled(cls: type[PalError], args: tuple[object, ...]) -> PalError:
-    return cls.__new__(cls, *args)
+    error = cls.__new__(cls, *args)
+    error.args = args  # OSError, the root of TimeoutError, leaves that to an __init__ of its own
+    return error
 
 
 class ConfigError(PalError, ValueError):
