@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,9 +20,15 @@ from fakeserver.roles import Role
 from fakeserver.seats import Record, record_from_json, record_to_json
 from fakeserver.wire import to_json
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 FORMAT = 1
 BALLOT = "ballot.json"
 TABLE = "table.log"
+CLAIM = "claim"
 
 
 class StateRefused(Exception):
@@ -37,10 +44,15 @@ class Disk:
         self._cluster = cluster
         self._fsync = fsync
         self._log: BinaryIO | None = None
+        self._claim: BinaryIO | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> DiskImage:
-        """What the last run of this node left.  Raises StateRefused when it is another cluster's, a newer version's, or altered."""
+        """What the last run of this node left, which from now on is this object's alone.
+
+        Raises StateRefused when it is in use, another cluster's, a newer version's, or altered.
+        """
+        self._claim = _claim(self._folder)
         ballot = self._load_ballot()
         if ballot is None:
             return DiskImage()
@@ -67,12 +79,18 @@ class Disk:
         """Replace the log by these records."""
         header = {"format": FORMAT, "cluster": self._cluster, "boot": self._boot, "fsync": self._fsync}
         batch = [record_to_json(record) for record in records]
-        self.close()
+        self._close_log()
         self._replace(TABLE, _line(header) + _line(batch), flush=self._fsync)
         self._log = open(self._folder / TABLE, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Let go of the files."""
+        self._close_log()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _close_log(self) -> None:
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -125,6 +143,20 @@ class Disk:
             raise StateRefused(f"The state in {path} has format {fields.get('format')!r}, of a newer version; this one reads format {FORMAT}.")
         if fields.get("cluster") != self._cluster:
             raise StateRefused(f"The state in {path} belongs to cluster {fields.get('cluster')!r}; this node is one of cluster {self._cluster!r}.")
+
+
+def _claim(folder: Path) -> BinaryIO:
+    """A file that one process alone can hold open so; the kernel lets go of it when the process ends, however it ends."""
+    file = open(folder / CLAIM, "wb")  # noqa: SIM115 - held until the node lets go of its disk
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise StateRefused(f"The state in {folder} is in use by another node.") from error
+    return file
 
 
 def cluster_of(folder: Path) -> str | None:

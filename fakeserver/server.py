@@ -263,6 +263,7 @@ async def run(settings: Settings, listener: socket.socket, *, commands: int | No
     try:
         image = disk.load()
     except StateRefused as refused:
+        disk.close()
         return End(reason=str(refused), exit_code=EXIT_REFUSED)
     node = Node(_config(settings), image, now_s())
     recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())

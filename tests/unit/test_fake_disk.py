@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
@@ -25,6 +26,12 @@ def disk(folder: Path, *, cluster: str = "c1", boot: str = "boot-1", fsync: bool
     return Disk(folder, cluster=cluster, boot=boot, fsync=fsync)
 
 
+def load(folder: Path, *, cluster: str = "c1", boot: str = "boot-1", fsync: bool = False) -> DiskImage:
+    """What a node finds there."""
+    with closing(disk(folder, cluster=cluster, boot=boot, fsync=fsync)) as found:
+        return found.load()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder in which a node has run: a ballot, a table of one record, one batch of another."""
@@ -38,12 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_fresh_disk_holds_nothing(tmp_path: Path) -> None:
     """E2: a node that has no state may vote at once."""
-    assert disk(tmp_path / "new").load() == DiskImage()
+    assert load(tmp_path / "new") == DiskImage()
 
 
 def test_a_node_finds_again_what_it_wrote(folder: Path) -> None:
     """E7: ballot and records, those in the order of writing."""
-    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
+    assert load(folder) == DiskImage(ballot=BALLOT, records=(FREE, HELD))
 
 
 def test_a_rewritten_log_holds_what_it_was_given_and_what_came_after(folder: Path) -> None:
@@ -52,7 +59,7 @@ def test_a_rewritten_log_holds_what_it_was_given_and_what_came_after(folder: Pat
     again.rewrite([HELD])
     again.append([FREE])
     again.close()
-    assert disk(folder).load().records == (HELD, FREE)
+    assert load(folder).records == (HELD, FREE)
 
 
 def test_nothing_is_added_to_a_log_that_was_not_rewritten_first(folder: Path) -> None:
@@ -66,7 +73,7 @@ def test_a_torn_last_line_costs_its_batch_and_a_longer_wait(folder: Path, cut: i
     """E2: the log's tail is torn, so records may be lacking."""
     log = folder / "table.log"
     log.write_bytes(log.read_bytes()[:-cut])
-    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE,), may_lack_records=True)
+    assert load(folder) == DiskImage(ballot=BALLOT, records=(FREE,), may_lack_records=True)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 4096], ids=["gone", "empty", "zeros"])
@@ -74,7 +81,7 @@ def test_a_log_without_a_whole_line_may_lack_everything(folder: Path, content: b
     """E2: what a power cut can leave of a file that was never flushed."""
     log = folder / "table.log"
     log.unlink() if content is None else log.write_bytes(content)
-    assert disk(folder).load() == DiskImage(ballot=BALLOT, may_lack_records=True)
+    assert load(folder) == DiskImage(ballot=BALLOT, may_lack_records=True)
 
 
 def test_an_altered_line_in_the_middle_is_refused(folder: Path) -> None:
@@ -82,7 +89,7 @@ def test_an_altered_line_in_the_middle_is_refused(folder: Path) -> None:
     log = folder / "table.log"
     log.write_bytes(log.read_bytes().replace(b'"index":0', b'"index":9'))
     with pytest.raises(StateRefused, match=r"table.log was altered: line 2 "):
-        disk(folder).load()
+        load(folder)
 
 
 def test_an_altered_ballot_is_refused(folder: Path) -> None:
@@ -90,15 +97,25 @@ def test_an_altered_ballot_is_refused(folder: Path) -> None:
     ballot = folder / "ballot.json"
     ballot.write_bytes(ballot.read_bytes().replace(b'"term":7', b'"term":1'))
     with pytest.raises(StateRefused, match=r"ballot.json was altered"):
-        disk(folder).load()
+        load(folder)
 
 
 def test_the_state_of_another_cluster_is_refused(folder: Path) -> None:
     """Issue "the main job", bad input: it says whose state it is."""
     with pytest.raises(StateRefused, match=r"belongs to cluster 'c1'; this node is one of cluster 'c2'"):
-        disk(folder, cluster="c2").load()
+        load(folder, cluster="c2")
     assert cluster_of(folder) == "c1"
     assert cluster_of(folder / "nowhere") is None
+
+
+def test_state_that_is_in_use_is_refused(folder: Path) -> None:
+    """One state, one node: two that write to it would vote twice (E1)."""
+    first = disk(folder)
+    first.load()
+    with pytest.raises(StateRefused, match=r"is in use by another node\.$"):
+        load(folder)
+    first.close()
+    assert load(folder).ballot == BALLOT
 
 
 def test_a_newer_format_is_refused(folder: Path) -> None:
@@ -106,12 +123,12 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
     content = b'{"format":2,"anything":"else"}'
     (folder / "ballot.json").write_bytes(b"%08x %b\n" % (crc32(content), content))
     with pytest.raises(StateRefused, match=r"format 2, of a newer version; this one reads format 1"):
-        disk(folder).load()
+        load(folder)
 
 
 def test_unflushed_records_may_be_lacking_after_a_reboot(folder: Path) -> None:
     """E2: no fsync, and the machine has rebooted since; what counts is how the log was written, not how it will be."""
-    assert disk(folder, boot="boot-2", fsync=True).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD), may_lack_records=True)
+    assert load(folder, boot="boot-2", fsync=True) == DiskImage(ballot=BALLOT, records=(FREE, HELD), may_lack_records=True)
 
 
 def test_flushed_records_outlast_a_reboot(folder: Path) -> None:
@@ -120,7 +137,7 @@ def test_flushed_records_outlast_a_reboot(folder: Path) -> None:
     flushing.rewrite([FREE])
     flushing.append([HELD])
     flushing.close()
-    assert disk(folder, boot="boot-2").load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
+    assert load(folder, boot="boot-2") == DiskImage(ballot=BALLOT, records=(FREE, HELD))
 
 
 @pytest.mark.parametrize(
@@ -136,4 +153,4 @@ def test_a_crash_between_two_files_leaves_the_old_ones(folder: Path) -> None:
     """E7: files are replaced by a rename, so what a crash left half-written has another name."""
     (folder / "ballot.json.new").write_bytes(b"half")
     (folder / "table.log.new").write_bytes(b"half")
-    assert disk(folder).load() == DiskImage(ballot=BALLOT, records=(FREE, HELD))
+    assert load(folder) == DiskImage(ballot=BALLOT, records=(FREE, HELD))
