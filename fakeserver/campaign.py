@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fakeserver import election
 from fakeserver.election import LONG_AGO, Candidacy, Verdict
@@ -32,7 +33,7 @@ class Campaign:
         """Give the vote, saved first, with the whole table; or refuse it.  ``leading_until``: how long this node may be master itself."""
         history = self._ledger.has_history(ask.sender)
         if self._goes_first(ask, now):
-            return self.reply(ask, Verdict(granted=False, retry_s=self._heartbeat_s), history=history)
+            return self._reply(ask, Verdict(granted=False, retry_s=self._heartbeat_s), history=history)
         verdict = election.judge(
             ask,
             ballot=self._ledger.ballot,
@@ -49,15 +50,15 @@ class Campaign:
             self._ledger.vote(ask.asked_term, ask.sender)
             facts = {"term": ask.asked_term, "for": ask.sender.value, "early": verdict.early}
             self._ledger.out.append(Happened(name="voted", facts=facts))
-        return self.reply(ask, verdict, history=history)
+        return self._reply(ask, verdict, history=history)
 
     def _goes_first(self, ask: VoteAsk, now: float) -> bool:
         """The primary does not vote for the secondary while it stands itself (E1: the primary is quicker)."""
         mine = self._candidacy
         return self._role is Role.PRIMARY and mine is not None and now < mine.until and mine.asked_term >= ask.asked_term
 
-    def reply(self, ask: VoteAsk, verdict: Verdict, *, history: bool) -> VoteReply:
-        """The verdict as a message; a vote carries the table."""
+    def _reply(self, ask: VoteAsk, verdict: Verdict, *, history: bool) -> VoteReply:
+        """The verdict as a message; a vote carries the table (E1)."""
         return VoteReply(
             sender=self._role,
             cluster=self._ledger.ballot.cluster,
@@ -118,17 +119,24 @@ class Campaign:
         if mine is None or vote.asked_term != mine.asked_term:
             return None
         if not vote.granted:
-            if vote.retry_s > 0:  # asked again in the same instant it would be the same; a fiftieth of an interval is soon enough
-                self._again_at = min(self._again_at, now + max(vote.retry_s, self._heartbeat_s / 50))
+            self._heed(mine, vote, now)
             return None
         self._candidacy = mine = mine.with_vote(vote)
         ledger = self._ledger
-        if not election.is_vote_free(ledger.ballot, mine.asked_term, self._role):
+        if mine.asked_term <= ledger.ballot.term:  # the own vote is spent; no term is led twice
             return None
         if not election.is_elected(mine.votes, own_vote_early=now < ledger.memory.waits_until) or not self._may_lead(mine.votes, now):
             return None
         self._candidacy = None
         return mine.votes
+
+    def _heed(self, mine: Candidacy, vote: VoteReply, now: float) -> None:
+        """Ask again when a voter says it makes sense, the sooner of two; not in the same instant, and within E whatever they say."""
+        if vote.retry_s <= 0:
+            return
+        again_at = now + min(max(vote.retry_s, self._heartbeat_s / 50), self._failover_s)
+        self._again_at = min(self._again_at, again_at) if mine.refused else again_at
+        self._candidacy = replace(mine, refused=True)
 
     def _may_lead(self, votes: Iterable[VoteReply], now: float) -> bool:
         memory = self._ledger.memory

@@ -119,11 +119,15 @@ def is_vote_free(ballot: SaveBallot, term: int, candidate: Role) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidacy:
-    """An open try for mastership: nothing is promised or saved before the first vote has come, so a failed one disturbs nobody."""
+    """An open try for mastership: nothing is promised or saved before the first vote has come, so a failed one disturbs nobody.
+
+    Until ``until`` it goes before the other candidate's; ``refused``: a voter has said when to ask again.
+    """
 
     asked_term: int
     until: float
     votes: tuple[VoteReply, ...] = ()
+    refused: bool = False
 
     def with_vote(self, vote: VoteReply) -> Candidacy:
         """One more vote; a doubled one counts once."""

@@ -12,30 +12,10 @@ from dataclasses import dataclass, replace
 from fakeserver import election
 from fakeserver.campaign import Campaign, tables
 from fakeserver.election import LONG_AGO, NEVER
-from fakeserver.events import (
-    DebugLine,
-    DiskImage,
-    Halt,
-    Happened,
-    NodeConfig,
-    PeerSend,
-    SaveBallot,
-)
+from fakeserver.events import DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
 from fakeserver.ledger import Ledger
 from fakeserver.membership import membership_at_start
-from fakeserver.peer import (
-    Append,
-    AppendReply,
-    Ask,
-    Heartbeat,
-    HeartbeatReply,
-    Message,
-    Reply,
-    Transfer,
-    TransferReply,
-    VoteAsk,
-    VoteReply,
-)
+from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply, Message, Reply, Transfer, TransferReply, VoteAsk, VoteReply, refusal
 from fakeserver.replication import BARRIER_OP, Replication
 from fakeserver.roles import Role
 from fakeserver.seats import Record, Version
@@ -73,7 +53,8 @@ class Member:
         self._handover: Handover | None = None
         self._successor = Role.PRIMARY
         self._offer_at = LONG_AGO
-        self._beat_at = self._elected_at = self._silent_since = now
+        self._beat_at = self._elected_at = now
+        self._silent_since = LONG_AGO  # when the master before this one was last heard
         self._barrier_until = self._drain_until = NEVER
         self._up: frozenset[Role] = frozenset()
 
@@ -154,6 +135,9 @@ class Member:
             self._step_down(f"the {message.sender.value} is in term {message.term}", now)
 
     def _is_foreign(self, message: Message) -> bool:
+        """Whether this comes from another cluster, or from a second node in the own place."""
+        if message.sender is self.role:
+            return True
         return message.cluster != self.ballot.cluster and self.ballot.term > 0 and message.term > 0
 
     def _meet_foreign(self, ask: Ask) -> None:
@@ -162,16 +146,7 @@ class Member:
             self._halt(f"The state here belongs to cluster {self.ballot.cluster!r}; the {ask.sender.value} is master of cluster {ask.cluster!r}.")
 
     def _refuse(self, ask: Ask) -> Reply:
-        me, term, cluster = self.role, self.ballot.term, self.ballot.cluster
-        match ask:
-            case Heartbeat():
-                return HeartbeatReply(sender=me, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=0)
-            case Append():
-                return AppendReply(sender=me, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=self.ledger.in_step.op)
-            case VoteAsk():
-                return self._campaign.reply(ask, election.Verdict(granted=False), history=False)
-            case Transfer():
-                return TransferReply(sender=me, cluster=cluster, term=term, accepted=False)
+        return refusal(ask, sender=self.role, cluster=self.ballot.cluster, term=self.ballot.term, op=self.ledger.in_step.op)
 
     # --- following ------------------------------------------------------------------------------------------------------------------
 
@@ -240,8 +215,7 @@ class Member:
 
     def _lead(self, term: int, merged: Iterable[tuple[Record, ...]], *, how: str, now: float) -> None:
         """Begin the recovery barrier (E3): the own vote is saved first, then the tables are merged and stamped, then sent to the others."""
-        heard_at = self.ledger.memory.heard_at
-        self._silent_since = heard_at if heard_at > LONG_AGO else now
+        self._silent_since = self.ledger.memory.heard_at
         self.ledger.vote(term, self.role)
         self.ledger.merge(merged, now, stamp=Version(term, BARRIER_OP))
         self.membership = self.membership.without_master_before(term)
@@ -266,7 +240,8 @@ class Member:
             return
         self._turn(Turn.REPLICATED)
         self._beat_at = now  # the others have clients parked that are to be sent here
-        facts = {"term": self.ballot.term, "silent_s": now - self._silent_since, "barrier_s": now - self._elected_at}
+        silent_s = None if self._silent_since == LONG_AGO else now - self._silent_since
+        facts = {"term": self.ballot.term, "silent_s": silent_s, "barrier_s": now - self._elected_at}
         self.out += [DebugLine(text=f"CONNECTED, master is {self._host(self.role)}"), Happened(name="serving", facts=facts)]
 
     def _step_down(self, reason: str, now: float) -> None:
@@ -303,17 +278,20 @@ class Member:
         self._successor, self._drain_until = heir, now + self.failover_s / 2
         self._turn(Turn.DRAIN)
 
-    def finish_drain(self, now: float, *, unanswered: int) -> None:
-        """Hand over when everything is answered and the successor has it all; give up when that takes too long."""
+    def finish_drain(self, now: float, *, unanswered: int) -> bool:
+        """Hand over when everything is answered and the successor has it all; give up when that takes too long.  Whether it came to an end."""
         if self.stance is not Stance.DRAINING or self.replication is None:
-            return
+            return False
         if not unanswered and self.replication.followers[self._successor].acked == self.replication.op:
             self._hand_over(now)
-        elif now >= self._drain_until:
-            self._offer_at = now + self.failover_s
-            self._turn(Turn.KEPT)
-            if self.leaving:
-                self._step_down("stopped", now)
+            return True
+        if now < self._drain_until:
+            return False
+        self._offer_at = now + self.failover_s
+        self._turn(Turn.KEPT)
+        if self.leaving:
+            self._step_down("stopped", now)
+        return True
 
     def _hand_over(self, now: float) -> None:
         """Vote for the successor in a new term, on the disk, and only then tell it: this node cannot serve in the old term any more."""

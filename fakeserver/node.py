@@ -120,15 +120,15 @@ class Node:
     def _attend_clients(self, now: float) -> None:
         """Whatever the event changed for those who wait here."""
         self._close_desk_if_deposed(now)
-        self._open_desk_if_serving(now)
         if self._desk:
             self._expire(self._desk, now)
             self._answer_confirmed()
             for token in self._held.overdue(now):
                 self._answer(token, problem("electing", "No second node confirmed in time; ask again.", retry_after_s=self._retry_s()))
-            self._member.finish_drain(now, unanswered=len(self._held))
+        if self._member.finish_drain(now, unanswered=len(self._held)):
             self._member.do_due(now)
             self._close_desk_if_deposed(now)
+        self._open_desk_if_serving(now)
         self._member.ledger.table.forget_dead(before=now - policy.held_s(max(self.config.ttl_s, policy.DEAD_S)))
         if self._member.stance is Stance.HALTED:
             for entry in self._parking.take_all():

@@ -143,6 +143,30 @@ _REPLIES: dict[str, type[Reply]] = {
     "transfer": TransferReply,
 }
 
+
+def refusal(ask: Ask, *, sender: Role, cluster: str, term: int, op: int) -> Reply:
+    """The reply that says no.  ``op``: how far the sender's table goes, for a master that wants to fill the gap."""
+    match ask:
+        case Heartbeat():
+            return HeartbeatReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=op)
+        case Append():
+            return AppendReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=op)
+        case Transfer():
+            return TransferReply(sender=sender, cluster=cluster, term=term, accepted=False)
+        case VoteAsk():
+            return VoteReply(
+                sender=sender,
+                cluster=cluster,
+                term=term,
+                asked_term=ask.asked_term,
+                granted=False,
+                early=False,
+                retry_s=0.0,
+                has_history=False,
+                records=(),
+            )
+
+
 # --- JSON ---------------------------------------------------------------------------------------------------------------------------
 
 
