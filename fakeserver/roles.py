@@ -12,8 +12,16 @@ class Role(Enum):
     SECONDARY = "secondary"
     TERTIARY = "tertiary"
 
+    __hash__ = object.__hash__  # members are one of a kind; Enum's own hash is computed in Python, at each look into a table
+
     @property
     def others(self) -> tuple[Role, Role]:
         """The two other nodes of the triad, in order."""
-        first, second = (role for role in Role if role is not self)
-        return first, second
+        return _OTHERS[self]
+
+
+_OTHERS = {
+    Role.PRIMARY: (Role.SECONDARY, Role.TERTIARY),
+    Role.SECONDARY: (Role.PRIMARY, Role.TERTIARY),
+    Role.TERTIARY: (Role.PRIMARY, Role.SECONDARY),
+}
