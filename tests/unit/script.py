@@ -11,7 +11,7 @@ A node is a ``Part``: what it does with a request that it does not serve, and wi
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from palclient.core.locate import Means
 from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, Spoke, fresh
 from palclient.core.wire import CheckoutRequest, Speaker
-from palclient.models import ROLES, Holder, MasterChanged, Role, Waiting
+from palclient.models import ROLES, Endpoint, Holder, MasterChanged, Role, Waiting
 from palclient.servername import parse_servername
 from tests.unit.virtual_runner import REFUSED, SILENCE, Failure, Fate, Reply, VirtualRunner, VirtualTask
 
@@ -231,8 +231,8 @@ class ScriptedTriad:
         self.tasks: list[VirtualTask[Any]] = []
         self.parked: list[_Parked] = []
         self.changes: list[MasterChanged] = []
-        self.replaced = 0
-        self.knowledge = Knowledge(fresh(servername), nullcontext(), self.changes.append, self._note_replaced)
+        self.on_replaced: Callable[[], None] = lambda: None
+        self.knowledge = Knowledge(fresh(servername), nullcontext(), self.changes.append, self._tell_replaced)
         self.luck = luck
         self.means = Means(knowledge=self.knowledge, policy=policy or RetryPolicy(), luck=lambda: self.luck, ttl_s=ttl_s)
         self.trace = Trace()
@@ -276,8 +276,8 @@ class ScriptedTriad:
         result: Result = task.result
         return result
 
-    def _note_replaced(self) -> None:
-        self.replaced += 1
+    def _tell_replaced(self) -> None:
+        self.on_replaced()
 
     def _timed(self, flow: Flow[Result]) -> Flow[Result]:
         try:
@@ -312,9 +312,13 @@ class ScriptedTriad:
     def most_in_a_second(self) -> int:
         """The most requests to one address in any stretch of one second: what a storm would show in."""
         worst = 0
-        for address in {asked.call.endpoint for asked in self.net.asked}:
-            times = [asked.at for asked in self.net.asked if asked.call.endpoint == address]
-            worst = max(worst, *(sum(begin <= at < begin + 1.0 for at in times) for begin in times))
+        latest: defaultdict[Endpoint, deque[float]] = defaultdict(deque)
+        for asked in self.net.asked:
+            times = latest[asked.call.endpoint]
+            times.append(asked.at)
+            while times[0] <= asked.at - 1.0:
+                times.popleft()
+            worst = max(worst, len(times))
         return worst
 
     def counts(self) -> Counter[str]:
