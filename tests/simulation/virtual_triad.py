@@ -29,6 +29,7 @@ from fakeserver.events import (
     Request,
     RewriteTable,
     SaveBallot,
+    Status,
     Stop,
     Tick,
 )
@@ -84,7 +85,6 @@ class VirtualTriad:
         self.cuts: set[tuple[Role, Role]] = set()
         self.delays: Callable[[], Iterable[float]] = lambda: (0.001,)  # one entry a copy: none is a loss, two a doubling
         self.answers: dict[int, Answer] = {}
-        self.on_answer: Callable[[Answer], None] = lambda answer: None
         self.happened: list[tuple[float, Role, Happened]] = []
         self.lines: list[tuple[float, Role, str]] = []
         self.halts: dict[Role, str] = {}
@@ -97,8 +97,8 @@ class VirtualTriad:
     # --- what a test does -----------------------------------------------------------------------------------------------------------
 
     def start(self, *roles: Role) -> None:
-        """Start nodes from what is on their disks; all three when none is named."""
-        for role in roles or tuple(Role):
+        """Start nodes from what is on their disks."""
+        for role in roles:
             host = self.hosts[role]
             host.node = Node(host.config, host.disk, self.clock(role))
             host.life += 1
@@ -159,17 +159,25 @@ class VirtualTriad:
         """Let time pass."""
         end = self.now + seconds
         while True:
-            tick_at, ticking = min(((at, role.value) for role, at in self._ticks.items() if self._runs(Role(role))), default=(end, ""))
+            tick_at, ticking = self._next_tick()
             at = self._agenda[0][0] if self._agenda else end
             if min(at, tick_at) >= end:
                 break
             self.now = max(self.now, min(at, tick_at))
-            if at <= tick_at:
+            if ticking is None or at <= tick_at:
                 heapq.heappop(self._agenda)[2]()
             else:
-                self._handle(Role(ticking), Tick())
+                self._handle(ticking, Tick())
         self.now = end
         self._check()
+
+    def _next_tick(self) -> tuple[float, Role | None]:
+        """When which running node wants to be woken next."""
+        tick_at, ticking = float("inf"), None
+        for role, at in self._ticks.items():
+            if at < tick_at and self._runs(role):
+                tick_at, ticking = at, role
+        return tick_at, ticking
 
     def run_until_serving(self, limit_s: float) -> Role:
         """Let time pass until a node serves; raises AssertionError when none does within ``limit_s``."""
@@ -197,8 +205,6 @@ class VirtualTriad:
 
     def status(self, role: Role) -> dict[str, object]:
         """What a node says of itself."""
-        from fakeserver.events import Status
-
         return dict(self.answers[self.ask(role, Status())].body)
 
     def node(self, role: Role) -> Node:
@@ -257,7 +263,6 @@ class VirtualTriad:
                 host.disk = replace(host.disk, records=effect.records)
             case Answer():
                 self.answers[effect.token] = effect
-                self.on_answer(effect)
             case Happened():
                 self.happened.append((self.now, role, effect))
             case DebugLine():
