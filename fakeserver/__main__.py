@@ -13,7 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from fakeserver.lifeline import ParentGone, die_with_parent
-from fakeserver.settings import Settings, check_ttl, named, smallest_ttl_s
+from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +79,8 @@ def _run_one(options: argparse.Namespace) -> int:
     triad = tuple((endpoint.host, endpoint.port or 0) for endpoint in endpoints)
     if len(triad) != 3 or not all(port for _, port in triad):
         raise ValueError("--triad must name three servers, each with its port.")
+    for host, _ in triad:
+        check_loopback(host)
     ttl_s = options.ttl or smallest_ttl_s(options.heartbeat)
     check_ttl(ttl_s, options.heartbeat)
     settings = Settings(

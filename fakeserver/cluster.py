@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from fakeserver.house import House
 from fakeserver.journal import Entry, Journal, merged, read_entries, read_log_lines
 from fakeserver.process import FakeTriadError, NodeProcess
 from fakeserver.roles import Role
-from fakeserver.settings import Settings, check_ttl, named, smallest_ttl_s
+from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
 
 ROLES = tuple(role.value for role in Role)
 SEATS_LIMIT = 10_000  # ours, in all pools: each seat is a record, and a new master gets the whole table from the others within a failover
@@ -338,8 +337,7 @@ def _checked_addresses(hosts: Sequence[str] | None, ports: Sequence[int] | None)
     hosts = ("127.0.0.1",) * 3 if hosts is None else tuple(hosts)
     ports = (0, 0, 0) if ports is None else tuple(ports)
     for host in hosts:
-        if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(f"hosts must be loopback addresses; {host} is open to the network, and a fake server belongs there least of all.")
+        check_loopback(host)
     if len(hosts) != 3 or len(ports) != 3:
         raise ValueError(f"A triad has three hosts and three ports, not {len(hosts)} and {len(ports)}.")
     return tuple(zip(hosts, ports, strict=True))

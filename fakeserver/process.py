@@ -14,12 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fakeserver.lifeline import Midwife, Watcher
-from fakeserver.settings import Settings, named
+from fakeserver.settings import Settings, failover_s, named
 from palclient.errors import PalError
 
 START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once on a small machine
-STOP_LIMIT_S = 5.0  # a handover takes a few heartbeats
+STOP_LIMIT_S = 5.0  # beside the failover time, within which a handover succeeds or is given up
 SIGNAL_LIMIT_S = 5.0  # the kernel needs microseconds, unless the machine is out of memory
+
+OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # what a session of its own is on Windows
 
 STDERR = "stderr.txt"
 
@@ -46,16 +48,19 @@ def require_packages() -> None:
 class Port:
     """A port of the loopback interface, kept for one node.
 
-    ``listen`` gives a listening socket to hand to a process.  On Linux a second socket, bound and silent, keeps the port from being given to
-    anybody else while no process listens; connections to it are refused.
+    On Linux a second socket, bound and silent, keeps the port from being given to anybody else while no process listens; connections to it are
+    refused.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._spare: socket.socket | None = bound(host, port)
         self.address: tuple[str, int] = self._spare.getsockname()[:2]
 
-    def listen(self) -> socket.socket:
-        """A socket that listens.  The caller closes it."""
+    def hand_over(self) -> socket.socket | None:
+        """A listening socket for the node's process, to be closed here when it has it; None where the process must bind the port itself."""
+        if not CAN_HAND_OVER_SOCKETS:
+            self.release()
+            return None
         if HAS_SPARE_BIND or self._spare is None:
             listener = bound(*self.address)
         else:
@@ -115,7 +120,7 @@ class NodeProcess:
             self._watcher.add(self._process.pid)
 
     def _spawn(self, stderr: int) -> subprocess.Popen[bytes]:
-        listener = self._port.listen() if CAN_HAND_OVER_SOCKETS else None
+        listener = self._port.hand_over()
         descriptors = () if listener is None else (listener.fileno(),)
         words = {"settings": self.settings.to_json(), "listener": descriptors[0] if descriptors else None, "parent": os.getpid()}
         try:
@@ -126,6 +131,7 @@ class NodeProcess:
                 stderr=stderr,
                 pass_fds=descriptors,
                 start_new_session=True,  # Ctrl-C in the user's terminal is for the user's program
+                creationflags=OWN_GROUP,
             )
         finally:
             if listener is not None:
@@ -169,12 +175,13 @@ class NodeProcess:
         if self._process is None or not self.is_running:
             self._forget()
             return
+        limit_s = STOP_LIMIT_S + failover_s(self.settings.heartbeat_s)
         self._tell(self._process, "stop")
         try:
-            self._process.wait(STOP_LIMIT_S)
+            self._process.wait(limit_s)
         except subprocess.TimeoutExpired as error:
             self.kill()
-            raise FakeTriadError(f"The {self.settings.role} did not stop within {STOP_LIMIT_S:g} s, and was killed.") from error
+            raise FakeTriadError(f"The {self.settings.role} did not stop within {limit_s:g} s, and was killed.") from error
         self._forget()
 
     def pause(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -46,6 +47,16 @@ def named(address: tuple[str, int]) -> str:
     """An address as a SERVERNAME entry: ``27000@127.0.0.1``."""
     host, port = address
     return f"{port}@[{host}]" if ":" in host else f"{port}@{host}"
+
+
+def check_loopback(host: str) -> None:
+    """Refuse, with a ValueError, a host that is no address of the loopback interface."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ValueError(f"A fake server listens on loopback addresses alone, such as 127.0.0.1; {host} is none, and open to whoever reaches it.")
 
 
 def failover_s(heartbeat_s: float) -> float:

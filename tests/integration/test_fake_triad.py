@@ -245,7 +245,7 @@ def test_a_node_started_twice_says_so_and_stops(whole: FakeTriad, tmp_path: Path
         ({"heartbeat_s": 0.0}, "heartbeat_s"),
         ({"features": {"X": 0}}, "seats"),
         ({"features": {"X": 9_999, "Y": 2}}, "10001 seats"),
-        ({"hosts": ("127.0.0.1", "127.0.0.1", "192.0.2.1")}, "open to the network"),
+        ({"hosts": ("127.0.0.1", "127.0.0.1", "192.0.2.1")}, "192.0.2.1 is none"),
         ({"ports": (1, 2)}, "three hosts and three ports"),
         ({"start": ("primary", "primary")}, "each once"),
         ({"start": ("first",)}, "start must name roles"),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fakeserver.settings import Settings, check_ttl, failover_s, named, smallest_ttl_s
+from fakeserver.settings import Settings, check_loopback, check_ttl, failover_s, named, smallest_ttl_s
 
 SETTINGS = Settings(
     role="secondary",
@@ -47,6 +47,19 @@ def test_a_ttl_that_is_refused_shows_the_numbers() -> None:
     """Architecture: the server side refuses a ttl that breaks the rule."""
     with pytest.raises(ValueError, match=r"ttl_s=0.5 is too short for heartbeat_s=0.1: .* 0.323 s .* 0.395 s .* ttl_s=0.998"):
         check_ttl(0.5, 0.1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1"])
+def test_a_fake_server_listens_on_loopback_addresses(host: str) -> None:
+    """It is a test instrument, and trusts whoever reaches it."""
+    check_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "::", "lic1", "localhost", ""])  # noqa: S104 - to be refused
+def test_a_fake_server_listens_nowhere_else(host: str) -> None:
+    """A name may mean anything tomorrow, `localhost` included."""
+    with pytest.raises(ValueError, match="loopback addresses alone"):
+        check_loopback(host)
 
 
 def test_settings_pass_through_json_unchanged() -> None:
