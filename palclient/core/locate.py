@@ -51,7 +51,7 @@ class Unanswered:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """A current master's answer; ``sent_at`` is when the request that it answers was sent, ``node`` who answered, ``now`` when.
 
@@ -92,7 +92,7 @@ class _Node:
     hinted_term: int = -1  # the term of that hint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
     """A call under way.  ``master_term``: the term in which its node was thought to serve, or None."""
 
@@ -159,8 +159,8 @@ class Pursuit:
         calls: list[Call] = []
         for address in self.means.knowledge.topology.nodes[index].addresses:
             self.calls += 1
-            call = Call(self.calls, index, address, http, min(now + CONNECT_S, answer_by), answer_by)
-            self.open[call.id] = _Open(call, now, parking, master_term)
+            call = Call(id=self.calls, node=index, endpoint=address, request=http, connect_by=min(now + CONNECT_S, answer_by), answer_by=answer_by)
+            self.open[call.id] = _Open(call=call, began=now, parking=parking, master_term=master_term)
             calls.append(call)
         self._again(index, now + self.means.policy.probe_s)
         return calls
@@ -180,7 +180,7 @@ class Pursuit:
             return None
         remaining_s = min(remaining_s, MAX_PARK_S + WORD_S)
         wait_s = min(MAX_PARK_S, ceil(remaining_s) if node.spoke else floor(remaining_s - WORD_S))
-        return Parking(wait_s, self.suspect_term) if wait_s >= 1 else None
+        return Parking(wait_s=wait_s, after_term=self.suspect_term) if wait_s >= 1 else None
 
     def _is_asked(self, index: int) -> bool:
         return any(asked.call.node == index for asked in self.open.values())
@@ -201,7 +201,7 @@ class Pursuit:
             try:
                 return self._after_reply(asked, event, decode(self.request, event))
             except NotOursError as error:
-                event = Failed(event.call_id, event.now, Outcome.NOT_OURS, True, str(error))
+                event = Failed(call_id=event.call_id, now=event.now, outcome=Outcome.NOT_OURS, sent=True, detail=str(error))
         self._after_failure(asked, event)
         return None
 
@@ -231,7 +231,7 @@ class Pursuit:
         self._cancel_other_ports(index)
         is_final = isinstance(reply, Problem) and reply.name in OUR_FAULT
         if is_final or (known.serves(reply) and known.is_current(topology, reply)):
-            return Served(reply, index, answer.sent_at, now, self._may_be_served_yet())
+            return Served(reply=reply, node=index, sent_at=answer.sent_at, now=now, may_have_acted=self._may_be_served_yet())
         if isinstance(reply, Problem):
             self._note(asked, now, reply.name, reply.words, answered=True)
             self._after_problem(asked, reply, now)
@@ -241,10 +241,9 @@ class Pursuit:
         return None
 
     def _after_odd_reply(self, asked: _Open, now: float, outcome: str, detail: str) -> None:
-        """Whoever answered is not to be believed; it is asked again at the common pace, unless the node may be on another port."""
+        """Whoever answered is not to be believed; it is asked again at the common pace."""
         self._note(asked, now, outcome, detail, answered=True)
-        if not self._is_asked(asked.call.node):
-            self._again(asked.call.node, now + self.means.policy.probe_s)
+        self._again(asked.call.node, now + self.means.policy.probe_s)
         self._widen(now)
 
     def _begin_anew(self, topology: known.Topology, now: float) -> None:

@@ -226,6 +226,7 @@ class ScriptedTriad:
         servername = parse_servername(servers)
         self.parts: list[Part] = [master(7), standby("primary", 7), standby("primary", 7)][: len(servername.endpoints)]
         self.listens: list[int | None] = [None] * len(self.parts)  # the one port on which a node without a port in SERVERNAME is
+        self.elsewhere: Failure | None = REFUSED  # what becomes of a call to another of its ports
         self.net = VirtualRunner([self._node(index) for index in range(len(self.parts))])
         self.start = self.net.now
         self.tasks: list[VirtualTask[Any]] = []
@@ -337,7 +338,7 @@ class ScriptedTriad:
         many = f" of {len(ids_of(call))}" if kind_of(call) in ("renewals", "returns") else ""
         self.log.append(f"{now - self.start:8.3f} {NAMES[index]:9} {kind_of(call)}{many}{held}")
         if self.listens[index] not in (None, call.endpoint.port):
-            return REFUSED
+            return self.elsewhere
         if part.mute:
             return SILENCE
         if part.fate is not None:

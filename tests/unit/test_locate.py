@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from palclient.core.flow import Call, Outcome
+from palclient.core.flow import Call, Failed, Outcome
 from palclient.core.locate import Served, Unanswered, ask_master
 from palclient.core.retry import RetryPolicy
 from palclient.core.topology import FellSilent
@@ -38,7 +38,7 @@ from tests.unit.script import (
     speech,
     standby,
 )
-from tests.unit.virtual_runner import Reply
+from tests.unit.virtual_runner import SILENCE, Reply
 
 STORM = 8  # at one address in one second: the first request, two probes, and one extra each for a hint and for parking again per probe period
 TRIADS: list[ScriptedTriad] = []
@@ -173,6 +173,15 @@ def test_probes_of_a_dead_node_grow_rarer_up_to_two_seconds() -> None:
     assert jittered.times_of("primary")[1] == 0.625
 
 
+def test_a_node_that_has_come_back_holds_the_request_like_any_other() -> None:
+    """Rule 4: one that answered."""
+    one = triad(down(), down(), electing(7))
+    one.at(1.0, "secondary", electing(7))
+    failed(one, timeout_s=4.0)
+    assert one.times_of("secondary") == [0.0, 0.5, 1.5, 1.501]
+    assert after_terms(one, "secondary") == ["0", None, None, "0"]
+
+
 def test_a_silent_node_is_asked_again_without_parking() -> None:
     """Rule 4: whether it holds the request, or is dead, could not be told apart."""
     one = triad(down(), down(), electing(7))
@@ -228,6 +237,15 @@ def test_no_hint_is_followed_to_a_node_that_holds_the_request() -> None:
     one.at(0.5, "secondary", master(8))
     assert one.checkout().grant.term == 8
     assert one.times_of("secondary") == [0.0]
+
+
+def test_a_hint_to_a_node_that_holds_the_request_leaves_no_trace_there() -> None:
+    """It is not taken for a master afterwards: when it has held the request to the end, it holds it again."""
+    one = triad(down(), electing(7), electing(7))
+    one.knows_master()
+    one.at(0.4, "tertiary", standby("secondary", 8))
+    failed(one)
+    assert after_terms(one, "secondary") == ["7", "7"]
 
 
 def test_a_hint_to_a_master_that_failed_parks_the_request_again_with_a_higher_after_term() -> None:
@@ -594,6 +612,7 @@ def test_a_server_without_a_port_is_looked_for_on_all_ten() -> None:
     one.checkout()
     assert sorted(call.endpoint.port or 0 for call in one.asked_of("primary")) == list(range(27000, 27010))
     assert one.knowledge.topology.nodes[0].port == 27004
+    assert one.counts() == {"primary": 10}
     one.checkout()
     assert len(one.asked_of("primary")) == 11
 
@@ -605,6 +624,16 @@ def test_a_failure_on_one_port_counts_for_nothing_while_another_may_answer() -> 
     one.at(0.2, "primary", master(8))
     assert one.checkout().grant.term == 8
     assert one.took_s < 0.3
+
+
+def test_silence_on_other_ports_does_not_keep_a_found_server_from_being_asked_again() -> None:
+    """N2: a firewall may swallow what goes to the nine others; once one has answered, they are given up."""
+    one = triad(electing(7, holds=False), down(), down(), servers="@lic1,@lic2,@lic3")
+    one.listens[0] = 27004
+    one.elsewhere = SILENCE
+    one.at(0.3, "primary", master(8))
+    assert one.checkout().grant.term == 8
+    assert one.took_s < 0.6
 
 
 def test_a_server_that_moved_to_another_port_is_looked_for_again() -> None:
@@ -648,6 +677,15 @@ def test_waking_a_flow_for_nothing_changes_nothing() -> None:
     assert task.is_done
     assert task.error is None
     assert one.times_of("secondary") == [0.0]
+
+
+def test_an_event_of_a_call_that_is_no_more_is_passed_over() -> None:
+    """Design, Flows: an event carries the identity of the call; it may cross its cancelling."""
+    one = triad()
+    flow = ask_master(request(), one.means, now=one.start, deadline=one.start + 5)
+    assert len(next(flow).start) == 1
+    step = flow.send(Failed(call_id=99, now=one.start + 0.01, outcome=Outcome.RESET, sent=True, detail=""))
+    assert (step.start, step.cancel, step.wake_at) == ((), (), one.start + 0.05)
 
 
 def test_an_answer_tells_when_its_own_request_was_sent() -> None:
