@@ -1,0 +1,333 @@
+"""What a serving master does for clients: checkouts, renewals, returns, the line, usage (G2 to G4, G6, E3, E4, protocol)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fakeserver.events import Answer, Checkout, Renew, Request, Return, Usage
+from fakeserver.policy import CLOCK_MARGIN, DEAD_S, lease_ttl_s, poll_s, smallest_ttl_s
+from fakeserver.roles import Role
+from tests.simulation.virtual_triad import FAILOVER_S, HEARTBEAT_S, HOLDER, PRIMARY, SECONDARY, TERTIARY, TTL_S, VirtualTriad
+
+A = Checkout(id="a", feature="RISK", version="0", count=1, holder=HOLDER, nonce="n1")
+HELD_S = TTL_S * (1 + CLOCK_MARGIN)
+
+
+@pytest.fixture
+def triad() -> VirtualTriad:
+    """A triad with a pool of two, the primary serving."""
+    made = VirtualTriad()
+    made.start(*Role)
+    made.run_until_serving(0.1)
+    made.run(0.5)
+    return made
+
+
+def do(triad: VirtualTriad, request: Request) -> Answer:
+    """Ask the master, and wait for the way to a second node and back."""
+    master = triad.master()
+    assert master is not None
+    token = triad.ask(master, request)
+    triad.run(0.005)
+    return triad.answers[token]
+
+
+def name(answer: Answer) -> str:
+    """The name of a problem, or the status of a success."""
+    return str(answer.body.get("type", answer.status)).rpartition(":")[2]
+
+
+def usage(triad: VirtualTriad) -> dict[str, object]:
+    """What the master tells of the one pool."""
+    features = do(triad, Usage()).body["features"]
+    assert isinstance(features, list)
+    entry: dict[str, object] = features[0]
+    return entry
+
+
+def keep(triad: VirtualTriad, identity: str, seconds: float) -> None:
+    """Let time pass while a client renews."""
+    end = triad.now + seconds
+    while triad.now < end:
+        do(triad, Renew(ids=(identity,)))
+        triad.run(TTL_S / 4)
+
+
+# --- checkouts ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_grant_tells_all_that_the_protocol_promises(triad: VirtualTriad) -> None:
+    """Protocol: 201."""
+    answer = do(triad, A)
+    assert answer.status == 201
+    assert answer.body == {
+        "node": "27000@lic1",
+        "role": "primary",
+        "cluster": "c1",
+        "term": 1,
+        "id": "a",
+        "feature": "RISK",
+        "version": "0",
+        "count": 1,
+        "seq": 1,
+        "ttl_s": TTL_S,
+        "renew_s": pytest.approx(TTL_S / 3),
+        "granted_at": answer.body["granted_at"],
+        "nonce": "n1",
+        "waited_s": 0.0,
+    }
+
+
+def test_asking_twice_takes_one_seat_and_renews_it(triad: VirtualTriad) -> None:
+    """G3: 200, the same seq, also after a failover."""
+    do(triad, A)
+    again = do(triad, A)
+    assert (again.status, again.body["seq"], again.body["ttl_s"]) == (200, 1, TTL_S)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    after = do(triad, A)
+    assert (after.status, after.body["seq"], after.body["role"]) == (200, 1, "secondary")
+    assert usage(triad)["in_use"] == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(A, count=2), replace(A, version="1"), replace(A, holder={"user": "bob", "host": "pc7"}), replace(A, feature="OTHER")],
+)
+def test_another_request_under_a_living_id_is_refused(triad: VirtualTriad, other: Checkout) -> None:
+    """Protocol, Identity: 422."""
+    do(triad, A)
+    assert name(do(triad, other)) == "other-request"
+
+
+def test_a_full_pool_says_how_full_and_is_asked_in_vain(triad: VirtualTriad) -> None:
+    """G6, E8: a pool of two cannot hold three."""
+    do(triad, replace(A, count=2))
+    answer = do(triad, replace(A, id="b"))
+    assert (answer.status, answer.body["code"]) == (409, -4)
+    assert (answer.body["in_use"], answer.body["total"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "request_, problem",
+    [
+        (replace(A, feature="NONE"), "feature-unknown"),
+        (replace(A, count=3), "too-many-asked"),
+        (replace(A, count=0), "bad-request"),
+        (Renew(ids=tuple(str(number) for number in range(1001))), "bad-request"),
+        (Return(ids=tuple(str(number) for number in range(1001))), "bad-request"),
+    ],
+)
+def test_what_can_never_be_granted_is_told_apart(triad: VirtualTriad, request_: Request, problem: str) -> None:
+    """Protocol, Problems."""
+    assert name(do(triad, request_)) == problem
+
+
+def test_seq_numbers_grants_and_never_falls_over_a_failover(triad: VirtualTriad) -> None:
+    """Protocol, Identity: the fencing token of a seat changes only when it is granted anew."""
+    do(triad, A)
+    do(triad, Return(ids=("a",)))
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    assert do(triad, replace(A, id="b")).body["seq"] == 2
+
+
+# --- replicate before reply ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", [A, Return(ids=("unknown",))], ids=["grant", "return"])
+def test_without_a_second_nodes_word_nothing_is_granted_or_returned(triad: VirtualTriad, request_: Request) -> None:
+    """E4, G4: a master that was cut off a moment ago still has its lease, but cannot grant."""
+    triad.isolate(PRIMARY)
+    token = triad.ask(PRIMARY, request_)
+    assert triad.serving() == [PRIMARY]
+    triad.run(FAILOVER_S + 0.01)
+    assert triad.answers[token].status == 503
+
+
+def test_a_grant_survives_the_loss_of_its_master_at_the_moment_of_the_answer(triad: VirtualTriad) -> None:
+    """G2: it is on two nodes before the answer leaves."""
+    token = triad.ask(PRIMARY, A)
+    while token not in triad.answers:
+        triad.run(0.0001)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    assert usage(triad)["in_use"] == 1
+
+
+@pytest.mark.parametrize("gone", [SECONDARY, TERTIARY])
+def test_a_grant_that_one_of_the_two_followers_missed_survives_as_well(triad: VirtualTriad, gone: Role) -> None:
+    """G2, E2: whoever missed it learns it from the other, or from the master when it is back."""
+    triad.crash(gone)
+    do(triad, A)
+    triad.start(gone)
+    triad.run(0.5)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.5)
+    assert usage(triad)["in_use"] == 1
+
+
+def test_a_repeated_checkout_waits_for_the_same_acknowledgement(triad: VirtualTriad) -> None:
+    """E4: "held already" is no less a promise than "granted"."""
+    triad.isolate(PRIMARY)
+    tokens = [triad.ask(PRIMARY, request) for request in (A, A, Renew(ids=("a",)), Return(ids=("a",)), Return(ids=("a",)))]
+    assert not triad.answers.keys() & set(tokens)
+    triad.run(FAILOVER_S + 0.01)
+    assert {triad.answers[token].status for token in tokens} == {503}
+
+
+def test_an_acknowledgement_of_an_old_term_confirms_nothing(triad: VirtualTriad) -> None:
+    """G4: the deposed master's grant is answered with a refusal, and its seat is free at the new one."""
+    triad.isolate(PRIMARY)
+    token = triad.ask(PRIMARY, replace(A, count=2))
+    triad.run(FAILOVER_S + 0.1)
+    assert triad.answers[token].status == 503
+    assert do(triad, replace(A, id="b", count=2)).status == 201
+    triad.heal()
+    triad.run(1.0)
+    assert triad.serving() == [PRIMARY]
+    assert do(triad, replace(A, id="b", count=2)).status == 200
+    assert usage(triad)["in_use"] == 2
+
+
+def test_a_late_append_of_an_older_master_is_refused(triad: VirtualTriad) -> None:
+    """E1: a vote refuses lower terms from then on."""
+    do(triad, A)
+    triad.cut(PRIMARY, SECONDARY, both=False)
+    triad.delays = lambda: (0.6,)  # what the primary sends now comes after its term is over
+    late = triad.ask(PRIMARY, replace(A, id="late"))
+    triad.delays = lambda: (0.001,)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.run(0.5)
+    assert late not in triad.answers
+    assert usage(triad)["in_use"] == 1
+
+
+# --- leases -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_seat_is_freed_a_ttl_and_the_clock_margin_after_its_last_renewal(triad: VirtualTriad) -> None:
+    """G1: not before, since the client's clock may be slow; and not much later."""
+    do(triad, A)
+    keep(triad, "a", 3.0)
+    do(triad, Renew(ids=("a",)))
+    renewed_at = triad.now - 0.005
+    triad.run(HELD_S - 0.02)
+    assert usage(triad)["in_use"] == 1
+    triad.run(renewed_at + HELD_S + 0.01 - triad.now)
+    assert usage(triad)["in_use"] == 0
+    results = do(triad, Renew(ids=("a",))).body["results"]
+    assert results == {"a": {"type": "urn:palclient:problem:lease-unknown", "status": 404, "code": -41}}
+
+
+def test_a_new_master_gives_every_held_seat_a_full_ttl(triad: VirtualTriad) -> None:
+    """E3: renewals are not replicated, so the old master may have promised this much at its last moment."""
+    do(triad, A)
+    keep(triad, "a", 3.0)
+    do(triad, Renew(ids=("a",)))
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.run(HELD_S - 0.02)
+    assert usage(triad)["in_use"] == 1
+    triad.run(0.05)
+    assert usage(triad)["in_use"] == 0
+
+
+def test_a_lease_that_ran_out_can_be_taken_again_under_its_id_with_a_new_seq(triad: VirtualTriad) -> None:
+    """Protocol, Identity: one id for the whole life of an acquisition; it is not dead, only lost."""
+    do(triad, A)
+    triad.run(HELD_S + 0.1)
+    again = do(triad, A)
+    assert (again.status, again.body["seq"]) == (201, 2)
+
+
+@pytest.mark.parametrize("asked_s, given_s", [(None, 180.0), (150.0, 150.0), (1.0, 133.13), (999.0, 180.0)])
+def test_the_ttl_is_what_was_asked_for_as_far_as_it_outlives_a_failover(asked_s: float | None, given_s: float) -> None:
+    """Design, Numbers that must fit; the server's own ttl is the longest (E2)."""
+    assert lease_ttl_s(asked_s, ttl_s=180.0, failover_s=79.0) == pytest.approx(given_s, abs=0.01)
+
+
+@pytest.mark.parametrize("failover_s", [0.1, 0.395, 4.0, 10.0, 31.0, 79.0, 400.0])
+def test_the_smallest_ttl_just_fits_and_a_smaller_one_does_not(failover_s: float) -> None:
+    """Design, Numbers that must fit."""
+
+    def spare_s(ttl_s: float) -> float:
+        attempt_s, probe_s, spread_s = min(5, ttl_s / 12), min(0.5, ttl_s / 24), min(1, ttl_s / 12)
+        return 0.646 * ttl_s - (failover_s + attempt_s + 2 * probe_s + spread_s)
+
+    smallest = smallest_ttl_s(failover_s)
+    assert spare_s(smallest) == pytest.approx(0, abs=1e-9)
+    assert spare_s(smallest * 0.99) < 0 < spare_s(smallest * 1.01)
+
+
+# --- returns ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_returned_seat_is_free_and_its_id_is_dead(triad: VirtualTriad) -> None:
+    """Protocol, Identity: 410, also at the next master."""
+    do(triad, A)
+    assert do(triad, Return(ids=("a",))).body["results"] == {"a": True}
+    assert usage(triad)["in_use"] == 0
+    assert name(do(triad, A)) == "id-returned"
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    assert name(do(triad, A)) == "id-returned"
+
+
+def test_an_id_that_was_never_seen_is_dead_after_its_return(triad: VirtualTriad) -> None:
+    """Protocol, Identity: the first attempt may be late on its way."""
+    assert do(triad, Return(ids=("a",), single=True)).body["returned"] is False
+    assert name(do(triad, A)) == "id-returned"
+
+
+def test_returning_twice_does_no_harm(triad: VirtualTriad) -> None:
+    """Protocol: already returned ids are fine, for each is told whether it was held."""
+    do(triad, A)
+    assert do(triad, Return(ids=("a", "a", "b"))).body["results"] == {"a": True, "b": False}
+    assert do(triad, Return(ids=("a",))).body["results"] == {"a": False}
+
+
+def test_a_dead_id_is_forgotten_after_a_minute(triad: VirtualTriad) -> None:
+    """Protocol, Identity: dead for max(ttl, 60 s)."""
+    do(triad, Return(ids=("a",)))
+    triad.run(DEAD_S)
+    assert name(do(triad, A)) == "id-returned"
+    triad.run(2.0)
+    assert do(triad, A).status == 201
+
+
+# --- the line -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_whoever_stands_in_line_gets_the_seat_before_whoever_comes_later(triad: VirtualTriad) -> None:
+    """Protocol: 202; first come, first served."""
+    do(triad, replace(A, count=2))
+    queued = do(triad, replace(A, id="b", queue=True))
+    assert (queued.status, queued.body["position"], queued.body["of"], queued.body["poll_s"]) == (202, 1, 1, poll_s(TTL_S))
+    assert do(triad, replace(A, id="c", count=2, queue=True)).body["position"] == 2
+    do(triad, Return(ids=("a",)))
+    assert name(do(triad, replace(A, id="d", count=1))) == "seats-taken"
+    assert do(triad, replace(A, id="c", count=2, queue=True)).status == 202
+    assert do(triad, replace(A, id="b", queue=True)).status == 201
+    assert usage(triad)["queued"] == 1
+
+
+def test_a_place_in_line_is_lost_by_silence_and_by_a_return(triad: VirtualTriad) -> None:
+    """Protocol: it is given up when the client stops asking."""
+    do(triad, replace(A, count=2))
+    for identity in ("b", "c"):
+        do(triad, replace(A, id=identity, queue=True))
+    do(triad, Return(ids=("b",)))
+    assert usage(triad)["queued"] == 1
+    triad.run(3 * poll_s(TTL_S) + FAILOVER_S + HEARTBEAT_S)
+    assert usage(triad)["queued"] == 0
+
+
+def test_another_request_under_an_id_in_line_is_refused(triad: VirtualTriad) -> None:
+    """Protocol, Identity: 422."""
+    do(triad, replace(A, count=2))
+    do(triad, replace(A, id="b", queue=True))
+    assert name(do(triad, replace(A, id="b", count=2, queue=True))) == "other-request"
