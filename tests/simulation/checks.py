@@ -1,0 +1,183 @@
+"""What must hold in every history, looked at while it runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fakeserver.events import Answer, Effect
+from palclient.core.flow import Answered, Call
+from palclient.errors import PalError
+from palclient.models import Event, Lost
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import VirtualClient
+    from tests.simulation.nodes import VirtualNode
+    from tests.simulation.world import World
+
+from tests.simulation.nodes import book, may_serve
+
+CLOCK_MARGIN = 0.02  # the protocol's: a client counts 2 % short
+
+CHECKERS = {
+    "over-issue": "more seats believed held than the pool has, by `valid` as the product computes it (G1)",
+    "exactly once": "one checkout id holds more seats than it asked for, or a returned one holds any (G3)",
+    "lost grant": "a master does not know a lease that its client validly holds (G2)",
+    "two serve": "a node serves while another may (T7)",
+    "overstay": "a seat is held longer than its ttl after its last renewal or the last change of master",
+    "valid too long": "`valid` after the deadline that the confirmed requests allow",
+    "needless loss": "a lease ran out in calm weather",
+    "liveness": "with a quorum healed for long enough, somebody who asks is not served",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What was broken, when, and how it showed."""
+
+    checker: str
+    at: float
+    detail: str
+
+
+@dataclass(slots=True)
+class Checks:
+    """Watches one history."""
+
+    world: World
+    pool: int
+    nodes: tuple[VirtualNode, ...]
+    clients: list[VirtualClient]
+    ttl_s: float
+    calm_s: float  # so long after the last trouble everything is to work
+    violations: list[Violation] = field(default_factory=list)
+    grants: int = 0
+    masters: int = 0
+    last_trouble: float = 0.0
+    _deadlines: dict[str, float] = field(default_factory=dict)
+    _reign: tuple[str, object] = ("", 0)
+    _served_since: float = 0.0
+    _is_served: bool = False
+
+    def fail(self, checker: str, detail: str) -> None:
+        """Note a violation."""
+        self.world.tell("VIOLATION", f"{checker}: {detail}")
+        self.violations.append(Violation(checker, self.world.now, detail))
+
+    def trouble(self) -> None:
+        """Something was just broken or mended."""
+        self.last_trouble = self.world.now
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing was wrong for so long that nothing may go wrong."""
+        weather = self.world.weather
+        return weather.slow_share < 0.1 and weather.loss < 0.02 and self.world.now - self.last_trouble > self.calm_s
+
+    # --- after a client did something ---
+
+    def after_client(self, client: VirtualClient) -> None:
+        """Belief can only begin when a client has heard something, so this is when to count."""
+        self.deadlines_hold(client)
+        held = sum(client.valid_seats() for client in self.clients)
+        if held > self.pool:
+            who = [client.name for client in self.clients if client.valid_seats()]
+            self.fail("over-issue", f"{held} of {self.pool} seats are believed held, by {who}")
+
+    def on_answer(self, client: VirtualClient, call: Call, answer: Answered) -> None:
+        """Keep the latest deadline that an answer can justify, by arithmetic of its own; and see what a master denies knowing."""
+        is_about_leases = call.request.method == "PUT" or call.request.target == "/v1/renewals"
+        if answer.status >= 300 or not is_about_leases:
+            return
+        body = json.loads(answer.body)
+        results = body["results"] if "results" in body else {body["id"]: body} if "seq" in body else {}
+        for lease_id, result in results.items():
+            if "ttl_s" in result:
+                deadline = answer.sent_at + (1 - CLOCK_MARGIN) * (result["ttl_s"] + body.get("waited_s", 0.0))
+                self._deadlines[lease_id] = max(deadline, self._deadlines.get(lease_id, 0.0))
+            elif result.get("code") == -41:
+                self._denied(client, lease_id, body)
+
+    def _denied(self, client: VirtualClient, lease_id: str, body: dict[str, Any]) -> None:
+        record = client.records.get(lease_id)
+        if (
+            record is not None
+            and lease_id in client.leases.kept
+            and record.is_valid(client.local_now)
+            and body["term"] >= client.knowledge.topology.term
+        ):
+            self.fail("lost grant", f"{body['node']} does not know {lease_id}, which {client.name} holds")
+
+    def on_event(self, client: VirtualClient, event: Event) -> None:
+        """A lease that ends is looked at for its reason."""
+        if isinstance(event, Lost) and self.is_calm and not client.is_asleep:
+            self.fail("needless loss", f"{client.name} lost {event.lease_id}: {event.reason}")
+
+    def deadlines_hold(self, client: VirtualClient) -> None:
+        """No lease is valid after what its confirmed requests allow."""
+        now = client.local_now
+        for lease_id, record in client.records.items():
+            if record.is_valid(now) and now > self._deadlines.get(lease_id, 0.0):
+                self.fail("valid too long", f"{client.name} believes in {lease_id} at {now:.3f}, past {self._deadlines.get(lease_id, 0.0):.3f}")
+
+    # --- after a node did something ---
+
+    def after_node(self, node: VirtualNode, effects: tuple[Effect, ...]) -> None:
+        """Whoever answers as master must be the only one who may."""
+        served = [effect for effect in effects if isinstance(effect, Answer) and _is_masters(effect)]
+        if not served:
+            return
+        self.grants += sum(effect.status == 201 for effect in served)
+        reign = (node.name, served[0].body["term"])
+        if reign != self._reign:
+            self._reign = reign
+            self.masters += 1
+            self._served_since = self.world.now
+        for other in self.nodes:
+            if other is not node and may_serve(other):
+                self.fail("two serve", f"{node.name} answers while {other.name} may serve")
+
+    # --- at the end ---
+
+    def free_seats(self) -> int:
+        """What the serving master's book leaves of the pool; nobody serving is a violation."""
+        serving = [node for node in self.nodes if may_serve(node)]
+        if not serving:
+            self.fail("liveness", "nobody serves, though all was healed long ago")
+            return 0
+        return self.pool - sum(book(serving[0]).values())
+
+    def expects_service(self, free: int) -> None:
+        """A newcomer asks for what is free."""
+        self._is_served = free == 0
+
+    def was_served(self, error: PalError | None) -> None:
+        """The newcomer's answer."""
+        self._is_served = True
+        if error is not None:
+            self.fail("liveness", f"after all was healed a newcomer was refused: {error}")
+
+    def at_the_end(self) -> None:
+        """The newcomer was served; and the master's book is what the clients hold."""
+        if not self._is_served:
+            self.fail("liveness", "after all was healed a newcomer got no answer")
+        for client in self.clients:
+            self.deadlines_hold(client)
+        for node in self.nodes:
+            if may_serve(node):
+                self._check_book(node)
+
+    def _check_book(self, node: VirtualNode) -> None:
+        """Every seat in the book belongs to a living client's lease, once; a seat of the dead or the returned is overdue by now."""
+        living = {lease_id for client in self.clients if not client.is_dead for lease_id in (*client.leases.kept, *client.leases.returns)}
+        for lease_id, count in book(node).items():
+            if lease_id not in living and self.world.now - self._served_since > self.ttl_s * 1.05:
+                self.fail("overstay", f"{node.name} still counts {lease_id}, which nobody has held for a lease time")
+            asked = next((client.records[lease_id].grant.count for client in self.clients if lease_id in client.records), count)
+            if count != asked:
+                self.fail("exactly once", f"{lease_id} holds {count} seats and asked for {asked}")
+
+
+def _is_masters(answer: Answer) -> bool:
+    return answer.status < 300 and "state" not in answer.body

@@ -1,0 +1,101 @@
+"""Scenarios for the rules that random faults do not reach.  Each gives the names of what it found broken; none when the product is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fakeserver.election import failover_s
+from palclient.core.flow import Call
+from palclient.errors import PalError
+from tests.simulation.clients import VirtualClient
+from tests.simulation.history import FEATURE, PROFILES, History
+from tests.simulation.nodes import book
+
+
+class Stage(History):
+    """A triad that serves in still weather, and clients that do only what a scenario says."""
+
+    def __init__(self, seed: int = 1) -> None:
+        calm = replace(PROFILES["mixed"], faults=0, loss=0.0, double=0.0, slow_share=0.0, drift=0.0)
+        super().__init__(seed, calm, keeps_story=True, kept=None)
+        self.asked: list[tuple[str, Call]] = []
+        for node in self.nodes:
+            node.start()
+        self.world.run_until(2.0)
+
+    def checkout(self, client: VirtualClient, count: int = 1, timeout_s: float = 8.0) -> tuple[str, list[PalError | None]]:
+        """Ask, and let time pass until the answer; gives the id and a list that holds how it ended."""
+        ended: list[PalError | None] = []
+        lease_id = client.checkout(FEATURE, count, timeout_s, 0.0, lambda _id, error: ended.append(error))
+        self.world.run_until(self.world.now + timeout_s + 1)
+        return lease_id, ended
+
+
+def lost_reply() -> tuple[str, ...]:
+    """The answer to a checkout is lost; the client asks again, and must hold one seat (G3)."""
+    stage = Stage()
+    client, primary = stage.clients[0], stage.nodes[0]
+    stage.world.weather.cut.add((primary.name, client.name))
+    stage.world.after(0.5, stage.world.weather.cut.clear)
+    stage.checkout(client)
+    held = sum(book(primary).values())
+    return () if held == 1 else (f"exactly once: {held} seats for one checkout",)
+
+
+def full_pool() -> tuple[str, ...]:
+    """All seats are taken; whoever is denied must not try the other nodes (G6)."""
+    stage = Stage()
+    first, second = stage.clients[0], stage.clients[1]
+    stage.checkout(first, count=stage.profile.seats)
+    asked: list[tuple[str, str]] = []
+    for node in stage.nodes:
+        original = node.ask
+        node.ask = _counted(asked, node.name, original)  # type: ignore[method-assign]
+    stage.world.run_until(stage.world.now + 0.1)
+    stage.checkout(second, timeout_s=1.0)
+    others = [name for name, client in asked if name != "primary" and client == second.name]
+    return (f"denial: {len(others)} requests to nodes that are not master",) if others else ()
+
+
+def _counted(asked: list[tuple[str, str]], name: str, original: Callable[..., None]) -> Callable[..., None]:
+    def ask(key: tuple[str, int], request: object, reply: object) -> None:
+        asked.append((name, key[0]))
+        original(key, request, reply)
+
+    return ask
+
+
+def stale_master() -> tuple[str, ...]:
+    """A node that claims to serve in a term that is over must not be believed."""
+    stage = Stage()
+    client, primary = stage.clients[0], stage.nodes[0]
+    stage.checkout(client)
+    lease_id = next(iter(client.records))
+    client.checkin(lease_id)
+    primary.pause()
+    stage.world.run_until(stage.world.now + 3 * failover_s(0.8))
+    _, ended = stage.checkout(client)
+    if ended != [None] or client.knowledge.topology.term < 2:
+        return ("liveness: no second master",)
+    _speak_for(primary, term=1)
+    primary.is_paused = False
+    stage.nodes[1].pause()
+    _, ended = stage.checkout(client, timeout_s=1.0)
+    return ("stale master believed",) if ended == [None] else ()
+
+
+def _speak_for(node: object, *, term: int) -> None:
+    """Have a node grant everything, in an old term, as the fault ``stale_master`` does."""
+    import json
+
+    def ask(_key: object, request: object, reply: Callable[[int, bytes], object]) -> None:
+        body = json.loads(request.body or b"{}")  # type: ignore[attr-defined]
+        speaker = {"node": "27000@primary", "role": "primary", "cluster": "5eed0000-0000-4000-8000-000000000000", "term": term}
+        grant = {"id": request.target.rsplit("/", 1)[-1], "feature": body.get("feature"), "version": "0", "count": 1, "seq": 1, "ttl_s": 8.0}  # type: ignore[attr-defined]
+        reply(201, json.dumps(speaker | grant | {"renew_s": 3.0, "granted_at": "", "nonce": "", "waited_s": 0.0}).encode())
+
+    node.ask = ask  # type: ignore[attr-defined]
+
+
+DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {"lost reply": lost_reply, "full pool": full_pool, "stale master": stale_master}

@@ -1,0 +1,256 @@
+"""Every safety rule, switched off in turn: the proof that the checkers would see it.
+
+A mutation replaces a piece of the *product* for the time of a ``with`` block, from outside; the product has no flag for it.  ``redundant`` names the rules
+that nothing here can catch, and why: other rules hold what they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from fakeserver import campaign, election, policy
+from fakeserver.desk import Desk
+from fakeserver.election import LONG_AGO, NEVER, Memory
+from fakeserver.events import DiskImage
+from fakeserver.member import Member
+from fakeserver.parking import Held
+from fakeserver.peer import Append, AppendReply
+from fakeserver.seats import Table, Version
+from palclient.core import lease, locate, wire
+from palclient.core import topology as known
+from palclient.core.lease import LeaseRecord, Phase
+from tests.simulation.directed import DIRECTED
+from tests.simulation.history import PROFILES, play
+
+Patched = Callable[[], Any]  # makes a context manager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A rule and how it is switched off.  ``profiles`` load the dice against it; ``directed`` names a scenario that random faults do not reach."""
+
+    rule: str
+    off: Patched
+    profiles: tuple[str, ...] = ("mixed", "flapping", "frozen")
+    directed: str | None = None
+    redundant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caught:
+    """How a mutation fared: ``by`` the checkers that complained, in ``broken`` of ``histories``."""
+
+    rule: str
+    histories: int
+    broken: int
+    by: tuple[str, ...]
+    redundant: str
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Caught; or not, and listed as such."""
+        return bool(self.broken) != bool(self.redundant)
+
+    def line(self) -> str:
+        """A row of the table."""
+        found = ", ".join(self.by) or (f"not caught: {self.redundant}" if self.redundant else "NOT CAUGHT")
+        return f"{self.rule:<52} {f'{self.broken} of {self.histories}':>12}   {found}"
+
+
+def try_mutation(name: str, seed: int, limit: int, wanted: int = 3) -> Caught:
+    """Play histories with the rule switched off, until ``wanted`` of them have shown it or ``limit`` are played."""
+    mutation = MUTATIONS[name]
+    histories = broken = 0
+    by: set[str] = set()
+    with mutation.off():
+        if mutation.directed is not None:
+            complaints = DIRECTED[mutation.directed]()
+            histories, broken, by = 1, int(bool(complaints)), set(complaints)
+        while mutation.directed is None and histories < limit and broken < wanted:
+            profile = PROFILES[mutation.profiles[histories % len(mutation.profiles)]]
+            found = _checkers(seed + histories, profile)
+            histories += 1
+            broken += bool(found)
+            by |= found
+    return Caught(rule=mutation.rule, histories=histories, broken=broken, by=tuple(sorted(by)), redundant=mutation.redundant)
+
+
+def _checkers(seed: int, profile: Any) -> set[str]:
+    """Which checkers complain; a history that ends in a failure of the product itself counts as that."""
+    try:
+        return {violation.checker for violation in play(seed, profile).violations}
+    except (AssertionError, KeyError, IndexError, ValueError) as error:
+        return {f"stops with {type(error).__name__}"}
+
+
+# --- the rules ----------------------------------------------------------------------------------------------------------------------
+
+
+def _attribute(owner: Any, name: str, new: Any) -> Patched:
+    return lambda: patch.object(owner, name, new)
+
+
+def _forgets_votes(image: Callable[..., DiskImage]) -> Callable[..., DiskImage]:
+    def forgetful(self: Any) -> DiskImage:
+        disk = image(self)
+        ballot = disk.ballot and replace(disk.ballot, voted_for=None, term=max(1, disk.ballot.term - 1))
+        return replace(disk, ballot=ballot)
+
+    return forgetful
+
+
+@contextmanager
+def _votes_forgotten() -> Iterator[None]:
+    from tests.simulation.nodes import Disk
+
+    with patch.object(Disk, "image", _forgets_votes(Disk.image)):
+        yield
+
+
+@contextmanager
+def _no_wait_after_start() -> Iterator[None]:
+    original = election.memory_at_start
+
+    def eager(*args: Any, **members: Any) -> Memory:
+        return replace(original(*args, **members), waits_until=LONG_AGO)
+
+    with patch.object(election, "memory_at_start", eager):
+        yield
+
+
+@contextmanager
+def _losses_forgotten() -> Iterator[None]:
+    original = election.memory_at_start
+
+    def careless(*args: Any, **members: Any) -> Memory:
+        return replace(original(*args, **members), lost=False, fresh=False)
+
+    with patch.object(election, "memory_at_start", careless):
+        yield
+
+
+@contextmanager
+def _gaps_accepted() -> Iterator[None]:
+    def gullible(self: Member, ask: Append, now: float) -> AppendReply:
+        if ask.term >= self.ballot.term:
+            self._follow(ask, now)
+            self.ledger.add(ask.records, now, up_to=Version(ask.term, ask.op))
+        return AppendReply(sender=self.role, cluster=self.ballot.cluster, term=ask.term, sent_at=ask.sent_at, accepted=True, op=ask.op)
+
+    with patch.object(Member, "_on_append", gullible):
+        yield
+
+
+@contextmanager
+def _old_terms_accepted() -> Iterator[None]:
+    original = Member._on_append
+
+    def loyal(self: Member, ask: Append, now: float) -> Any:
+        if ask.term < self.ballot.term:
+            return AppendReply(sender=self.role, cluster=self.ballot.cluster, term=ask.term, sent_at=ask.sent_at, accepted=True, op=ask.op)
+        return original(self, ask, now)
+
+    with patch.object(Member, "_on_append", loyal), patch.object(Member, "_on_heartbeat", _loyal_heartbeat(Member._on_heartbeat)):
+        yield
+
+
+def _loyal_heartbeat(original: Any) -> Any:
+    def loyal(self: Member, ask: Any, now: float) -> Any:
+        reply = original(self, ask, now)
+        return replace(reply, accepted=True, term=ask.term, op=10**9) if ask.leading and ask.term < self.ballot.term else reply
+
+    return loyal
+
+
+@contextmanager
+def _no_full_ttl() -> Iterator[None]:
+    original = Desk.__init__
+
+    def stingy(self: Desk, *args: Any, now: float, **members: Any) -> None:
+        original(self, *args, now=now, **members)
+        self._free_at = dict.fromkeys(self._free_at, now + 0.2)
+        self.next_expiry = now + 0.2 if self._free_at else NEVER
+
+    with patch.object(Desk, "__init__", stingy):
+        yield
+
+
+@contextmanager
+def _answers_before_replication() -> Iterator[None]:
+    original = Held.confirmed
+    with patch.object(Held, "confirmed", lambda self, _committed: original(self, 10**9)):
+        yield
+
+
+@contextmanager
+def _deadline_from_receipt() -> Iterator[None]:
+    original = locate.Served
+
+    def late(**members: Any) -> Any:
+        return original(**members | {"sent_at": members["now"]})
+
+    with patch.object(locate, "Served", late):
+        yield
+
+
+@contextmanager
+def _new_id_each_time() -> Iterator[None]:
+    encode, decode, numbers = wire.encode, wire.decode, iter(range(1, 10**9))
+
+    def fickle(request: Any, parking: Any = None) -> Any:
+        http = encode(request, parking)
+        return replace(http, target=f"{http.target[:-12]}{next(numbers):012x}") if http.method == "PUT" else http
+
+    def lenient(request: Any, answer: Any) -> Any:
+        own_id = getattr(request, "id", None)
+        if own_id is None or b'"seq"' not in answer.body:
+            return decode(request, answer)
+        import json
+
+        body = json.loads(answer.body) | {"id": own_id}
+        return decode(request, replace(answer, body=json.dumps(body).encode()))
+
+    with patch.object(locate, "encode", fickle), patch.object(locate, "decode", lenient):
+        yield
+
+
+def _is_flipped_only(record: LeaseRecord, _now: float) -> bool:
+    return record.phase in (Phase.HELD, Phase.SUSPECT)
+
+
+_TABLE_DEAD: Patched = _attribute(Table, "dead", lambda _self, _identity: None)
+
+_ALL = (
+    Mutation(rule="E1 a node remembers its votes over a restart", off=_votes_forgotten, profiles=("reboots",)),
+    Mutation(rule="E1 one vote a term", off=_attribute(election, "is_vote_free", lambda *_: True)),
+    Mutation(rule="E1 a live master is respected", off=_attribute(Memory, "sticky_until", lambda *_args, **_members: LONG_AGO)),
+    Mutation(rule="E2 a restarted node waits E before it votes", off=_no_wait_after_start, profiles=("reboots",)),
+    Mutation(rule="E2 a node that lost records waits a full ttl", off=_losses_forgotten, profiles=("reboots",)),
+    Mutation(rule="E2 only a table without a gap is acknowledged", off=_gaps_accepted),
+    Mutation(rule="E3 the new master merges the voters' tables", off=_attribute(campaign, "tables", lambda _votes: ())),
+    Mutation(rule="E3 every seat is stamped with the new term", off=_attribute(Table, "settle", lambda _self, _version: None)),
+    Mutation(rule="E3 every held seat gets a full ttl", off=_no_full_ttl),
+    Mutation(rule="E4 a second node has it before the answer leaves", off=_answers_before_replication),
+    Mutation(rule="E5 a master serves no longer than its lease", off=_attribute(election, "lease_until", lambda *_: NEVER)),
+    Mutation(rule="G4 no acknowledgement for an older term", off=_old_terms_accepted),
+    Mutation(
+        rule="G3 asking twice takes one seat", off=_attribute(Desk, "_again", lambda self, ask, _held, waited, now: self._grant(ask, waited, now))
+    ),
+    Mutation(rule="dead ids stay dead", off=_TABLE_DEAD, profiles=("slow",)),
+    Mutation(rule="the server counts 2 % long", off=_attribute(policy, "held_s", lambda ttl_s: 0.97 * ttl_s), profiles=("drift",)),
+    Mutation(rule="the client counts 2 % short, and a guard", off=_attribute(lease, "valid_until", lambda sent, ttl, waited: sent + waited + ttl)),
+    Mutation(rule="the deadline counts from when the request was sent", off=_deadline_from_receipt, profiles=("slow",)),
+    Mutation(rule="valid is computed when it is read", off=_attribute(LeaseRecord, "is_valid", _is_flipped_only), profiles=("frozen",)),
+    Mutation(rule="one id for the whole life of a checkout", off=_new_id_each_time, directed="lost reply"),
+    Mutation(
+        rule="a denial is never taken to another node",
+        off=_attribute(known, "NOT_SERVING", known.NOT_SERVING | {"seats-taken"}),
+        directed="full pool",
+    ),
+    Mutation(rule="the word of a stale master is refused", off=_attribute(known, "is_current", lambda *_: True), directed="stale master"),
+)
+MUTATIONS: dict[str, Mutation] = {mutation.rule: mutation for mutation in _ALL}

@@ -1,0 +1,282 @@
+"""The triad in the world: the product's own nodes, each with a disk, a clock and a process that can crash or be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fakeserver import peer, wire
+from fakeserver.events import (
+    Answer,
+    AppendRecords,
+    ClientCall,
+    ClientGone,
+    DiskImage,
+    Effect,
+    Event,
+    Halt,
+    NodeConfig,
+    PeerAnswer,
+    PeerCall,
+    PeerReply,
+    PeerSend,
+    RewriteTable,
+    SaveBallot,
+    Stop,
+    Tick,
+)
+from fakeserver.node import Node
+from fakeserver.seats import Record
+from fakeserver.stance import Stance
+
+if TYPE_CHECKING:
+    from palclient.core.flow import HttpRequest
+    from tests.simulation.world import Clock, World
+
+SERVING = (Stance.SERVING, Stance.DRAINING)
+RESET = 0  # in a status's place: the process died, and the system closed its connections
+Reply = Callable[[int, bytes], object]
+
+
+class Disk:
+    """What outlives a process.  ``flushed`` counts the records that a power cut leaves; the ballot is always flushed (E7)."""
+
+    def __init__(self, *, fsync: bool) -> None:
+        self.fsync = fsync
+        self.ballot: SaveBallot | None = None
+        self.records: list[Record] = []
+        self.flushed = 0
+        self.may_lack_records = False
+
+    def append(self, records: tuple[Record, ...]) -> None:
+        """Add to the log."""
+        self.records.extend(records)
+        self._settle()
+
+    def rewrite(self, records: tuple[Record, ...]) -> None:
+        """Replace the log; a file that takes another's place is flushed first."""
+        self.records = list(records)
+        self.flushed = len(self.records)
+
+    def lose_power(self, keep: int) -> None:
+        """The machine reboots: of what was not flushed, the first ``keep`` records are left."""
+        if not self.fsync:
+            self.records = self.records[: self.flushed + keep]
+            self.may_lack_records = True
+            self.flushed = len(self.records)
+
+    def image(self) -> DiskImage:
+        """What a process finds at its start."""
+        lacks, self.may_lack_records = self.may_lack_records, False
+        return DiskImage(ballot=self.ballot, records=tuple(self.records), may_lack_records=lacks)
+
+    def _settle(self) -> None:
+        if self.fsync:
+            self.flushed = len(self.records)
+
+
+class VirtualNode:
+    """One node.  ``after_turn`` is called whenever it has decided something; ``uses_wire`` has peer messages pass through their codec."""
+
+    def __init__(self, config: NodeConfig, world: World, clock: Clock, *, fsync: bool, uses_wire: bool) -> None:
+        self.config = config
+        self.name = config.role.value
+        self.world = world
+        self.clock = clock
+        self.disk = Disk(fsync=fsync)
+        self.uses_wire = uses_wire
+        self.peers: dict[object, VirtualNode] = {}
+        self.node: Node | None = None
+        self.is_paused = False
+        self.life = 0
+        self.crash_after: int | None = None  # effects of the next turn that are still carried out, when it is to crash in the midst
+        self.after_turn: Callable[[VirtualNode, tuple[Effect, ...]], None] = lambda _node, _effects: None
+        self._inbox: list[Event] = []
+        self._tokens = 0
+        self._clients: dict[int, tuple[object, Reply]] = {}
+        self._callers: dict[int, Callable[[peer.Message], None]] = {}
+        self._timer_at = float("inf")
+
+    @property
+    def local_now(self) -> float:
+        """What this node's clock shows."""
+        return self.clock.local(self.world.now)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether its port accepts connections: a stopped process's does, a dead one's does not."""
+        return self.node is not None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs."""
+        return self.node is not None and not self.is_paused
+
+    # --- its process ---
+
+    def start(self) -> None:
+        """Start the process on what the disk holds."""
+        if self.node is not None:
+            return
+        self.life += 1
+        self._timer_at = float("inf")
+        self.world.tell(self.name, "starts")
+        self.node = Node(self.config, self.disk.image(), self.local_now)
+        self._set_timer()
+
+    def crash(self, *, power_cut: bool = False, keep: int = 0) -> None:
+        """SIGKILL, or a power cut that leaves ``keep`` of the records that were not flushed."""
+        if self.node is None:
+            return
+        self.world.tell(self.name, "loses power" if power_cut else "is killed")
+        self.node = None
+        self.is_paused = False
+        self._inbox.clear()
+        if not power_cut:
+            for _, reply in self._clients.values():
+                reply(RESET, b"")
+        self._clients.clear()
+        self._callers.clear()
+        if power_cut:
+            self.disk.lose_power(keep)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        if self.is_up:
+            self.world.tell(self.name, "is frozen")
+            self.is_paused = True
+
+    def thaw(self) -> None:
+        """SIGCONT: what came meanwhile is read now, all of it, with the clock as it is now."""
+        if self.node is None or not self.is_paused:
+            return
+        self.world.tell(self.name, "is thawed")
+        self.is_paused = False
+        inbox, self._inbox = self._inbox, []
+        for event in inbox:
+            self.handle(event)
+        self._ring(self.life)
+
+    def stop(self) -> None:
+        """An orderly stop (E6)."""
+        self.world.tell(self.name, "is told to stop")
+        self.handle(Stop())
+
+    # --- what comes in ---
+
+    def ask(self, key: object, request: HttpRequest, reply: Reply) -> None:
+        """A client's request."""
+        headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
+        try:
+            call = wire.read_call(method=request.method, path=request.target, headers=headers, body=request.body)
+        except wire.Refused as refused:
+            raise AssertionError(f"the client sent what the node refuses: {request} {refused}") from refused
+        self._tokens += 1
+        self._clients[self._tokens] = key, reply
+        self.handle(ClientCall(token=self._tokens, request=call.request, park_s=call.park_s, after_term=call.after_term))
+
+    def client_gone(self, key: object) -> None:
+        """A client closed the connection of this request."""
+        for token in [token for token, (of, _) in self._clients.items() if of == key]:
+            del self._clients[token]
+            self.handle(ClientGone(token=token))
+
+    def call_peer(self, message: peer.Message, reply: Callable[[peer.Message], None]) -> None:
+        """A peer's message."""
+        if self.node is None:
+            return
+        self._tokens += 1
+        self._callers[self._tokens] = reply
+        self.handle(PeerCall(token=self._tokens, message=self._over_wire(message)))
+
+    def handle(self, event: Event, *, not_before: float = 0.0) -> None:
+        """Have the node decide, and do what it wants, in order.  A timer rings not before the local instant it was set for, to the last bit."""
+        if self.node is None:
+            return
+        if self.is_paused:
+            self._inbox.append(event)
+            return
+        effects = self.node.handle(event, max(self.local_now, not_before))
+        limit, self.crash_after = self.crash_after, None
+        for effect in effects if limit is None else effects[:limit]:
+            self._carry_out(effect)
+        self.after_turn(self, effects)
+        if limit is not None:
+            self.crash()
+        elif self.node is not None:
+            self._set_timer()
+
+    # --- what it wants done ---
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Answer():
+                self._answer(effect)
+            case PeerSend():
+                self._send(effect)
+            case PeerAnswer():
+                self._callers.pop(effect.token)(effect.message)
+            case SaveBallot():
+                self.disk.ballot = effect
+            case AppendRecords():
+                self.disk.append(effect.records)
+            case RewriteTable():
+                self.disk.rewrite(effect.records)
+            case Halt():
+                self.world.tell(self.name, f"halts {effect.reason}")
+                self.node = None
+            case _:
+                self.world.tell(self.name, repr(effect))
+
+    def _answer(self, effect: Answer) -> None:
+        waiting = self._clients.pop(effect.token, None)
+        if waiting is not None:
+            content = wire.write_reply(effect.status, effect.body).body
+            self.world.tell(self.name, f"answers {effect.status} {effect.body.get('type', '')}{effect.body.get('id', '')}")
+            waiting[1](effect.status, content)
+
+    def _send(self, effect: PeerSend) -> None:
+        target = self.peers[effect.to]
+
+        def reply(message: peer.Message) -> None:
+            self.world.send(target.name, self.name, lambda: self.handle(PeerReply(message=self._over_wire(message))))
+
+        self.world.send(self.name, target.name, lambda: target.call_peer(effect.message, reply))
+
+    def _over_wire(self, message: peer.Message) -> peer.Message:
+        return peer.decode(message.kind, peer.encode(message)) if self.uses_wire else message
+
+    def _set_timer(self) -> None:
+        assert self.node is not None
+        due = self.clock.true(self.node.wake_at)
+        if due < self._timer_at:
+            self._timer_at = due
+            life = self.life
+            self.world.at(due, lambda: self._ring(life))
+
+    def _ring(self, life: int) -> None:
+        if self.node is None or life != self.life or self.is_paused:
+            return
+        self._timer_at = float("inf")
+        if self.local_now >= self.node.wake_at - 1e-9:
+            self.handle(Tick(), not_before=self.node.wake_at)
+        else:
+            self._set_timer()
+
+
+# --- what a checker may know of a node: read, never changed -------------------------------------------------------------------------
+
+
+def may_serve(node: VirtualNode) -> bool:
+    """Whether the node would answer as master at this instant; a frozen one, once it is thawed."""
+    if node.node is None:
+        return False
+    member = node.node._member
+    return member.stance in SERVING and node.local_now < member.lease_until
+
+
+def book(node: VirtualNode) -> dict[str, int]:
+    """How many seats the node counts for each checkout id."""
+    assert node.node is not None
+    table = node.node._member.ledger.table
+    return {seat.grant.id: len(table._held[seat.grant.id]) for seat in table.held() if seat.grant is not None}
