@@ -64,7 +64,14 @@ class Disk:
     def save_ballot(self, ballot: SaveBallot) -> None:
         """Replace the ballot; it is on the disk when this returns."""
         voted_for = ballot.voted_for.value if ballot.voted_for else None
-        fields = {"format": FORMAT, "cluster": ballot.cluster, "term": ballot.term, "voted_for": voted_for, "incarnation": ballot.incarnation}
+        fields = {
+            "format": FORMAT,
+            "cluster": ballot.cluster,
+            "term": ballot.term,
+            "voted_for": voted_for,
+            "incarnation": ballot.incarnation,
+            "may_lack_records": ballot.may_lack_records,
+        }
         self._replace(BALLOT, _line(fields), flush=True)
 
     def append(self, records: Sequence[Record]) -> None:
@@ -121,6 +128,7 @@ class Disk:
             term=fields["term"],
             voted_for=None if voted_for is None else Role(voted_for),
             incarnation=fields["incarnation"],
+            may_lack_records=fields.get("may_lack_records", False),
         )
 
     def _load_table(self) -> tuple[Mapping[str, object], tuple[Record, ...], bool]:

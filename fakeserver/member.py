@@ -1,7 +1,7 @@
 """A node among the other two: votes, terms, following, leading, handing over (E1 to E6).
 
-The rules stand in ``election``; this module keeps what they need, in the order that makes them safe: what is promised is on the disk before it is
-said.  It knows nothing of clients.  ``now`` is the node's clock in seconds, effects are gathered in ``out``.
+The rules stand in ``election``; here is the order that makes them safe: what is promised is on the disk before it is said.  Clients are unknown
+here.  ``now`` is the node's clock in seconds, effects are gathered in ``out``.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class Member:
                 if votes:
                     self._lead(reply.asked_term, tables(votes), how="vote", now=now)
             case TransferReply() if self._handover and reply.term >= self._handover.message.term:
+                if reply.accepted:  # it leads: to be respected before its first heartbeat comes
+                    self.ledger.memory = self.ledger.memory.heard(reply.sender, now)
                 self._handover = None
         self._end_barrier(now)
 
@@ -264,15 +266,14 @@ class Member:
 
     def _offer_if_due(self, now: float) -> None:
         """With PRIMARY_IS_MASTER a secondary gives the mastership back as soon as the primary has caught up (T5)."""
-        wanted = self.role is Role.SECONDARY and self._config.primary_is_master and self.stance is Stance.SERVING
-        if wanted and now >= self._offer_at and self._is_ready(Role.PRIMARY, now):
+        is_wanted = self.role is Role.SECONDARY and self._config.primary_is_master and self.stance is Stance.SERVING
+        if is_wanted and now >= self._offer_at and self._is_ready(Role.PRIMARY, now):
             self._drain(Role.PRIMARY, now)
 
     def _is_ready(self, heir: Role, now: float) -> bool:
         """Whether a node could lead at once: its table has no gap, and the link to it is whole in both directions."""
-        if self.replication is None or self.replication.followers[heir].acked is None:
-            return False
-        return self.membership.heard_lately(heir, now) and self.role in self.membership.neighbours[heir].hears
+        has_all = self.replication is not None and self.replication.followers[heir].acked is not None
+        return has_all and self.membership.heard_lately(heir, now) and self.role in self.membership.neighbours[heir].hears
 
     def _drain(self, heir: Role, now: float) -> None:
         self._successor, self._drain_until = heir, now + self.failover_s / 2
@@ -306,18 +307,17 @@ class Member:
 
     def _on_transfer(self, ask: Transfer, now: float) -> Reply:
         """Take the mastership over: the sender's vote and the own are two of three, and the sender serves no longer."""
-        leads_already = self.stance in LEADING and self.ballot.term == ask.term
-        if not leads_already and self._may_take_over(ask, now):
+        leads = self.stance in LEADING and self.ballot.term == ask.term
+        if not leads and self._may_take_over(ask, now):
             self._lead(ask.term, [ask.records], how="transfer", now=now)
-            leads_already = True
-        return TransferReply(sender=self.role, cluster=self.ballot.cluster, term=max(ask.term, self.ballot.term), accepted=leads_already)
+            leads = True
+        return TransferReply(sender=self.role, cluster=self.ballot.cluster, term=max(ask.term, self.ballot.term), accepted=leads)
 
     def _may_take_over(self, ask: Transfer, now: float) -> bool:
-        if self.role not in election.CANDIDATES or self.leaving or ask.term <= self.ballot.term:
-            return False
         memory = self.ledger.memory
         respect = max(memory.sticky_until(self.failover_s, ask.sender), memory.lacking_until(history=True))
-        return self.stance is Stance.FOLLOWING and now >= respect
+        is_free = self.role in election.CANDIDATES and self.stance is Stance.FOLLOWING and not self.leaving
+        return is_free and ask.term > self.ballot.term and now >= respect
 
     # --- time -----------------------------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Session:
             flow = flows.checkout(request, self.means, patience, trace, now=monotonic(), on_waiting=self._tell)
             taken = run(flow, self.transport)
             record = LeaseRecord(taken.grant, sent_at=taken.sent_at)
-            self.leases.add(Kept(record, request, reacquire))
+            self.leases.add(Kept(record=record, request=request, reacquire=reacquire))
         except BaseException:
             self._listeners.pop(request.id, None)
             if trace.may_be_taken:  # interrupted, or never answered: the seat must not stay taken

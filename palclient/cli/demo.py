@@ -104,7 +104,7 @@ def _story(timeline: Timeline, triad: FakeTriad, ini: Path) -> None:
         began = monotonic()
         with client.checkout(FEATURE) as lease:
             timeline.did(f"seat checked out: {FEATURE}, lease time {lease.grant.ttl_s:g} s", monotonic() - began)
-            seat = WatchedSeat(timeline, triad, client, lease, events)
+            seat = WatchedSeat(timeline=timeline, triad=triad, client=client, lease=lease, events=events)
             seat.check(master="primary")
             seat.lose_primary("primary killed (SIGKILL): the secondary serves", triad.primary.kill)
             seat.regain_primary("primary restarted: it is master again (PRIMARY_IS_MASTER)", triad.primary.restart)
@@ -116,7 +116,7 @@ def _story(timeline: Timeline, triad: FakeTriad, ini: Path) -> None:
         timeline.promise(f"the pool is full again: {SEATS} of {SEATS} free", kept=in_use == 0, found=f"{in_use} in use")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedSeat:
     """The seat that is held through it all, and who can tell of it: its holder, the triad, the events."""
 

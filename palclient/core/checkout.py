@@ -43,7 +43,7 @@ class Trace:
     may_be_taken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """Seats that a master granted to a request that was sent at ``sent_at``."""
 
@@ -86,7 +86,7 @@ def checkout(
             trace.may_be_taken = may_have_acted or served.may_have_acted or request.queue
             raise explain.unavailable(request, served, had_word=had_word)
         if isinstance(served.reply, Granted):
-            return Taken(served.reply.grant, served.sent_at)
+            return Taken(grant=served.reply.grant, sent_at=served.sent_at)
         may_have_acted |= served.may_have_acted
         pause_s = _pause_s(served.reply, request, on_waiting) if served.now < give_up_at else None
         if pause_s is None:
@@ -115,7 +115,7 @@ def sleep(now: float, until: float) -> Flow[float]:
     return now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakenBack:
     """The ids that a master has taken back, held or not; none when no master answered in time."""
 
@@ -127,8 +127,8 @@ def give_back(ids: tuple[str, ...], means: Means, *, now: float, timeout_s: floa
     """Return seats, or give ids up.  Raises nothing."""
     ended = yield from ask_master(ReturnRequest(ids=ids), means, now=now, deadline=now + timeout_s)
     if isinstance(ended, Served) and isinstance(ended.reply, ReturnsTaken):
-        return TakenBack(frozenset(ended.reply.results).intersection(ids), ended.now)
-    return TakenBack(frozenset(), ended.now)
+        return TakenBack(ids=frozenset(ended.reply.results).intersection(ids), now=ended.now)
+    return TakenBack(ids=frozenset(), now=ended.now)
 
 
 def usage(means: Means, *, now: float, timeout_s: float) -> Flow[tuple[FeatureUsage, ...]]:
@@ -149,7 +149,8 @@ def status(means: Means, *, now: float, timeout_s: float) -> Flow[TriadStatus]:
     addresses = [(index, address) for index, node in enumerate(nodes) for address in node.addresses]
     http = encode(StatusRequest())
     calls = {
-        number: Call(number, index, address, http, min(answer_by, now + CONNECT_S), answer_by) for number, (index, address) in enumerate(addresses)
+        number: Call(id=number, node=index, endpoint=address, request=http, connect_by=min(answer_by, now + CONNECT_S), answer_by=answer_by)
+        for number, (index, address) in enumerate(addresses)
     }
     words: dict[int, NodeStatus] = {}
     step = Step(start=tuple(calls.values()), wake_at=None)

@@ -34,7 +34,7 @@ class Outcome(Enum):
     NOT_OURS = "not ours"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """One request, encoded.  ``target`` is path and query; ``headers`` come on top of those that HTTP itself needs."""
 
@@ -44,7 +44,7 @@ class HttpRequest:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request to one address.  ``id`` is unique within its flow; ``node`` is the index in SERVERNAME; ``endpoint`` has a port.
 
@@ -59,7 +59,7 @@ class Call:
     answer_by: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What the flow wants next: start these calls, cancel those, wake it at ``wake_at`` at the latest (None: only when a call ends)."""
 
@@ -68,7 +68,7 @@ class Step:
     wake_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A whole HTTP answer.  ``sent_at`` is when the first byte of the request that was answered was handed to the system."""
 
@@ -80,7 +80,7 @@ class Answered:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """No whole answer.  ``sent`` is False only when it is sure that no byte of the request left; ``detail`` is in the system's words."""
 
@@ -91,7 +91,7 @@ class Failed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Woke:
     """``wake_at`` has come, or the runner was told of something new (a lease to keep, a stop)."""
 

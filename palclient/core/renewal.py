@@ -35,7 +35,7 @@ RENEWABLE = (Phase.HELD, Phase.SUSPECT)
 ENDED = frozenset({"lease-unknown", "id-returned"})  # -41: only these words of a master end a lease; any other problem proves nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """A lease in the table: its record, the request under whose id it is claimed again, and whether that goes on after a loss."""
 

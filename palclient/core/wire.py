@@ -65,7 +65,7 @@ class UsageRequest:
 Request = CheckoutRequest | RenewRequest | ReturnRequest | StatusRequest | UsageRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parking:
     """Let the node hold the request for ``wait_s`` whole seconds while it knows no serving master of a term above ``after_term``."""
 
@@ -78,17 +78,17 @@ def encode(request: Request, parking: Parking | None = None) -> HttpRequest:
     headers = (("Prefer", f"wait={parking.wait_s}"), ("After-Term", str(parking.after_term))) if parking else ()
     match request:
         case CheckoutRequest():
-            return HttpRequest("PUT", f"/v1/checkouts/{request.id}", _dump(_checkout_body(request)), headers)
+            return HttpRequest(method="PUT", target=f"/v1/checkouts/{request.id}", body=_dump(_checkout_body(request)), headers=headers)
         case RenewRequest():
-            return HttpRequest("POST", "/v1/renewals", _dump({"ids": request.ids}), headers)
+            return HttpRequest(method="POST", target="/v1/renewals", body=_dump({"ids": request.ids}), headers=headers)
         case ReturnRequest(ids=(only,)):
-            return HttpRequest("DELETE", f"/v1/checkouts/{only}", b"", headers)
+            return HttpRequest(method="DELETE", target=f"/v1/checkouts/{only}", body=b"", headers=headers)
         case ReturnRequest():
-            return HttpRequest("POST", "/v1/returns", _dump({"ids": request.ids}), headers)
+            return HttpRequest(method="POST", target="/v1/returns", body=_dump({"ids": request.ids}), headers=headers)
         case StatusRequest():
-            return HttpRequest("GET", "/v1/status", b"", headers)
+            return HttpRequest(method="GET", target="/v1/status", body=b"", headers=headers)
         case UsageRequest():
-            return HttpRequest("GET", "/v1/usage", b"", headers)
+            return HttpRequest(method="GET", target="/v1/usage", body=b"", headers=headers)
 
 
 _NAMES = {CheckoutRequest: "checkout", RenewRequest: "renewal", ReturnRequest: "return", StatusRequest: "status", UsageRequest: "usage"}

@@ -41,7 +41,7 @@ class Keeping:
         for lease_id in (first, *more):
             own = Grant(**grant(lease_id, ttl_s=ttl_s or self.ttl_s, seq=seq), node="27000@lic1", role=None, cluster=cluster, term=7)
             record = LeaseRecord(own, sent_at=self.net.now)
-            self.leases.add(Kept(record, request(lease_id=lease_id), reacquire))
+            self.leases.add(Kept(record=record, request=request(lease_id=lease_id), reacquire=reacquire))
         return self.leases.kept[first].record
 
     def until(self, after_s: float) -> None:

@@ -131,6 +131,17 @@ def test_unflushed_records_may_be_lacking_after_a_reboot(folder: Path) -> None:
     assert load(folder, boot="boot-2", fsync=True) == DiskImage(ballot=BALLOT, records=(FREE, HELD), may_lack_records=True)
 
 
+def test_what_may_be_lacking_is_remembered_over_restarts(folder: Path) -> None:
+    """E2: a second start must not take the rewritten log for a whole one."""
+    with closing(disk(folder)) as first:
+        first.load()
+        first.save_ballot(replace(BALLOT, may_lack_records=True))
+        first.rewrite([FREE])
+    found = load(folder).ballot
+    assert found is not None
+    assert found.may_lack_records
+
+
 def test_flushed_records_outlast_a_reboot(folder: Path) -> None:
     """E2, E7."""
     flushing = disk(folder, fsync=True)

@@ -162,7 +162,7 @@ def test_the_examples_of_the_page_are_valid() -> None:
             method, target = call.split(" ")
             if words == call:
                 shown = body or (GOOD_BODY if method == "PUT" else None)
-                wrong = request_misfits(HttpRequest(method, target, json.dumps(shown).encode() if shown else b"", headers))
+                wrong = request_misfits(HttpRequest(method=method, target=target, body=json.dumps(shown).encode() if shown else b"", headers=headers))
             else:
                 method, target = ("PUT", f"/v1/checkouts/{ID}") if words in {"202", "409"} else (method, target)
                 kind = "application/problem+json" if int(words) >= 400 else "application/json"
@@ -213,7 +213,7 @@ REQUESTS: dict[str, wire.Request] = {
     "status": wire.StatusRequest(),
     "usage": wire.UsageRequest(),
 }
-PARKINGS = {"at once": None, "parked": wire.Parking(9, 7), "parked longest": wire.Parking(wire.MAX_PARK_S, 0)}
+PARKINGS = {"at once": None, "parked": wire.Parking(wait_s=9, after_term=7), "parked longest": wire.Parking(wait_s=wire.MAX_PARK_S, after_term=0)}
 
 
 @pytest.mark.parametrize(
@@ -626,17 +626,21 @@ def test_whatever_a_node_replies_is_in_the_document() -> None:
     assert _problem(talk.ask(primary, _checkout(2))) == "id-returned"
 
     for request in (CHECKOUT, wire.UsageRequest(), wire.RenewRequest(ids=(MANY[1],)), wire.ReturnRequest(ids=(MANY[1],))):
-        assert _problem(talk.ask(tertiary, request, wire.Parking(9, 0))) == "not-master"
+        assert _problem(talk.ask(tertiary, request, wire.Parking(wait_s=9, after_term=0))) == "not-master"
     many = wire.ReturnRequest(ids=(MANY[1], MANY[2]))
     assert _problem(talk.ask(secondary, many)) == "not-master"
 
     triad.up.discard(primary)
     triad.pass_time(0.3)
-    assert _problem(talk.ask(tertiary, _checkout(4), wire.Parking(9, 1), wait_s=2.0)) == "not-master"  # the secondary was elected meanwhile
-    assert isinstance(talk.ask(secondary, _checkout(4), wire.Parking(9, 9)), wire.Granted)  # a master serves, whatever After-Term says
+    assert (
+        _problem(talk.ask(tertiary, _checkout(4), wire.Parking(wait_s=9, after_term=1), wait_s=2.0)) == "not-master"
+    )  # the secondary was elected meanwhile
+    assert isinstance(
+        talk.ask(secondary, _checkout(4), wire.Parking(wait_s=9, after_term=9)), wire.Granted
+    )  # a master serves, whatever After-Term says
 
     triad.up.discard(secondary)
-    assert _problem(talk.ask(tertiary, _checkout(5), wire.Parking(1, 9), wait_s=1.0)) in {"electing", "no-quorum"}
+    assert _problem(talk.ask(tertiary, _checkout(5), wire.Parking(wait_s=1, after_term=9), wait_s=1.0)) in {"electing", "no-quorum"}
     for request in (wire.UsageRequest(), wire.RenewRequest(ids=(MANY[1],)), wire.ReturnRequest(ids=(MANY[1],)), many):
         assert _problem(talk.ask(tertiary, request)) == "no-quorum"
 

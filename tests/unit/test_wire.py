@@ -100,17 +100,17 @@ def test_a_claim_names_the_earlier_grant() -> None:
 
 def test_the_other_calls_are_those_of_the_table() -> None:
     """Protocol, The calls."""
-    assert encode(RenewRequest(ids=("a", "b"))) == HttpRequest("POST", "/v1/renewals", b'{"ids":["a","b"]}')
-    assert encode(ReturnRequest(ids=("a", "b"))) == HttpRequest("POST", "/v1/returns", b'{"ids":["a","b"]}')
-    assert encode(ReturnRequest(ids=("a",))) == HttpRequest("DELETE", "/v1/checkouts/a")
-    assert encode(StatusRequest()) == HttpRequest("GET", "/v1/status")
-    assert encode(UsageRequest()) == HttpRequest("GET", "/v1/usage")
+    assert encode(RenewRequest(ids=("a", "b"))) == HttpRequest(method="POST", target="/v1/renewals", body=b'{"ids":["a","b"]}')
+    assert encode(ReturnRequest(ids=("a", "b"))) == HttpRequest(method="POST", target="/v1/returns", body=b'{"ids":["a","b"]}')
+    assert encode(ReturnRequest(ids=("a",))) == HttpRequest(method="DELETE", target="/v1/checkouts/a")
+    assert encode(StatusRequest()) == HttpRequest(method="GET", target="/v1/status")
+    assert encode(UsageRequest()) == HttpRequest(method="GET", target="/v1/usage")
     assert [describe(one) for one in REQUESTS] == ["checkout", "renewal", "return", "return", "status", "usage"]
 
 
 def test_parking_is_two_headers() -> None:
     """Protocol, Parking."""
-    assert encode(RenewRequest(ids=("a",)), Parking(9, 7)).headers == (("Prefer", "wait=9"), ("After-Term", "7"))
+    assert encode(RenewRequest(ids=("a",)), Parking(wait_s=9, after_term=7)).headers == (("Prefer", "wait=9"), ("After-Term", "7"))
 
 
 def test_a_batch_of_a_thousand_ids_fits_into_a_request() -> None:
