@@ -46,7 +46,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to one address.  ``id`` is unique within its flow; ``node`` is the index in SERVERNAME; ``endpoint`` has a port.
+    """One request to one address.  ``id`` is unique among the open calls of its flow; ``node`` is the index in SERVERNAME; ``endpoint`` has a port.
 
     The call fails with ``TIMED_OUT`` when it is not connected by ``connect_by``, or has no whole answer by ``answer_by``.
     """

@@ -71,11 +71,12 @@ def ask_master(request: Request, means: Means, *, now: float, deadline: float, o
     while True:
         event = yield pursuit.next_step(now)
         now = event.now
-        served = pursuit.take(event)
-        if served is not None:
-            return served
-        if pursuit.is_over(now):
-            return pursuit.unanswered(now)
+        ended = pursuit.take(event) or (pursuit.unanswered(now) if pursuit.is_over(now) else None)
+        if ended is not None:
+            left_open = pursuit.left_open()
+            if left_open:  # whoever asked may go on for ever, so the losers are not left to the end of its flow
+                yield Step(cancel=left_open, wake_at=now)
+            return ended
 
 
 @dataclass(slots=True)
@@ -331,7 +332,11 @@ class Pursuit:
             del self.open[number]
         self.cancelled += others
 
-    # --- the end without an answer ---
+    # --- the end ---
+
+    def left_open(self) -> tuple[int, ...]:
+        """The calls that nobody waits for any more."""
+        return (*self.cancelled, *self.open)
 
     def is_over(self, now: float) -> bool:
         """Whether the time is up, or every node was asked once and that was all that was wanted."""
