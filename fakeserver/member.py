@@ -19,7 +19,7 @@ from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply,
 from fakeserver.replication import BARRIER_OP, Replication
 from fakeserver.roles import Role
 from fakeserver.seats import Record, Version
-from fakeserver.stance import LEADING, TURNS, Stance, Turn
+from fakeserver.stance import LEADING, REIGNING, TURNS, Stance, Turn
 
 RESEND_INTERVALS = 2.0
 """An append that was not answered for two heartbeats is sent anew."""
@@ -56,7 +56,7 @@ class Member:
         self._beat_at = self._elected_at = now
         self._silent_since = LONG_AGO  # when the master before this one was last heard
         self._barrier_until = self._drain_until = NEVER
-        self._up: frozenset[Role] = frozenset()
+        self._up: tuple[Role, ...] = ()
 
     # --- what the node asks ---------------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Member:
 
     def watch_lease(self, now: float) -> None:
         """The first thing in every event: a master whose lease is over, however long it slept, stops before it does anything else (E5)."""
-        if self.stance in {Stance.SERVING, Stance.DRAINING} and now >= self.lease_until:
+        if self.stance in REIGNING and now >= self.lease_until:
             self.out.append(DebugLine(text="Lost quorum"))
             self._step_down("no second node has acknowledged a heartbeat for too long", now)
         elif self.stance is Stance.BARRIER and now >= self._barrier_until:
@@ -347,7 +347,7 @@ class Member:
     def wake_at(self, now: float) -> float:
         """When time alone next changes something."""
         times = [self._beat_at, self.membership.next_change_at(now)]
-        if self.stance in {Stance.SERVING, Stance.DRAINING}:
+        if self.stance in REIGNING:
             times.append(self.lease_until)
         if self.stance is Stance.BARRIER:
             times.append(self._barrier_until)
@@ -382,9 +382,9 @@ class Member:
 
     def _note_links(self, now: float) -> None:
         """The connection lines of the debug log (T14)."""
-        up = frozenset(other for other in self.role.others if self.membership.is_up(other, now))
-        self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in self.role.others if other in up - self._up]
-        self.out += [DebugLine(text=f"Lost connection to {self._host(other)}") for other in self.role.others if other in self._up - up]
+        up = tuple(other for other in self.role.others if self.membership.is_up(other, now))
+        self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]
+        self.out += [DebugLine(text=f"Lost connection to {self._host(other)}") for other in self._up if other not in up]
         self._up = up
 
     # --- small things ---------------------------------------------------------------------------------------------------------------

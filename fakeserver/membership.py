@@ -50,8 +50,7 @@ class Membership:
     def heard(self, message: Message, now: float, *, is_answer: bool) -> Membership:
         """The same after a message came in."""
         known = self.neighbours[message.sender]
-        news = replace(
-            known,
+        news = Neighbour(
             heard_at=now,
             answered_at=now if is_answer else known.answered_at,
             term=message.term,

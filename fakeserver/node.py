@@ -44,6 +44,7 @@ class Node:
         self._parking = Parking()
         self._held = Held()
         self._answers = 0
+        self._dead_s = policy.held_s(max(config.ttl_s, policy.DEAD_S))
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
         """Take one event in; do the effects in their order, each to its end.
@@ -129,11 +130,14 @@ class Node:
             self._member.do_due(now)
             self._close_desk_if_deposed(now)
         self._open_desk_if_serving(now)
-        self._member.ledger.table.forget_dead(before=now - policy.held_s(max(self.config.ttl_s, policy.DEAD_S)))
+        self._member.ledger.table.forget_dead(before=now - self._dead_s)
+        if self._parking.is_empty:
+            return
+        outlook = self._outlook(now)
         if self._member.stance is Stance.HALTED:
             for entry in self._parking.take_all():
-                self._answer(entry.call.token, self._outlook(now).no_master())
-        for token, reply in self._parking.ended(self._outlook(now), now):
+                self._answer(entry.call.token, outlook.no_master())
+        for token, reply in self._parking.ended(outlook, now):
             self._answer(token, reply)
 
     def _open_desk_if_serving(self, now: float) -> None:

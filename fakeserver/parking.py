@@ -78,6 +78,13 @@ class Parking:
     def drop(self, token: int) -> None:
         """The client has gone: its request must never be served."""
         self._parked.pop(token, None)
+        if not self._parked:
+            self.next_end = float("inf")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits here."""
+        return not self._parked
 
     def take_all(self) -> tuple[Parked, ...]:
         """Everybody, because this node serves now or stops."""

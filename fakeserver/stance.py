@@ -15,6 +15,8 @@ class Stance(Enum):
     DRAINING = "master still, but takes nothing on: it is about to hand over (E6)"
     HALTED = "stopped"
 
+    __hash__ = object.__hash__  # as in ``roles``
+
 
 class Turn(Enum):
     """What changes a stance."""
@@ -41,5 +43,8 @@ TURNS: Mapping[tuple[Stance, Turn], Stance] = {
 }
 """Every change there is; a turn that is not in the table is a defect and raises KeyError."""
 
-LEADING = frozenset({Stance.BARRIER, Stance.SERVING, Stance.DRAINING})
+LEADING = (Stance.BARRIER, Stance.SERVING, Stance.DRAINING)
 """The stances of the one node that has won the current term."""
+
+REIGNING = (Stance.SERVING, Stance.DRAINING)
+"""Those that need a lease (E5)."""
