@@ -115,11 +115,12 @@ class Checks:
             self.fail("needless loss", f"{client.name} lost {event.lease_id}: {event.reason}")
 
     def deadlines_hold(self, client: VirtualClient) -> None:
-        """No lease is valid after what its confirmed requests allow."""
+        """No lease is, or will be, valid after what its confirmed requests allow."""
         now = client.local_now
         for lease_id, record in client.records.items():
-            if record.is_valid(now) and now > self._deadlines.get(lease_id, 0.0):
-                self.fail("valid too long", f"{client.name} believes in {lease_id} at {now:.3f}, past {self._deadlines.get(lease_id, 0.0):.3f}")
+            deadline = self._deadlines.get(lease_id, 0.0)
+            if record.is_valid(now) and (now > deadline or record.valid_until > deadline):
+                self.fail("valid too long", f"{client.name} believes in {lease_id} until {record.valid_until:.3f}, past {deadline:.3f}")
 
     # --- after a node did something ---
 

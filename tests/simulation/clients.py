@@ -107,6 +107,7 @@ class VirtualClient:
         """Give a lease back, as ``Lease.checkin`` does."""
         if self.leases.remove(lease_id) is None:
             return
+        del self.records[lease_id]
         self.world.tell(self.name, f"returns {lease_id}")
 
         def done(taken: flows.TakenBack, _error: PalError | None) -> None:
@@ -232,7 +233,8 @@ class VirtualClient:
         task.open[call.id] = call, key
 
         def fail(outcome: Outcome, detail: str, *, sent: bool) -> None:
-            self._post(task, Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
+            if call.id in task.open:
+                self._post(task, Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
 
         def answer(status: int, body: bytes) -> None:
             if status == RESET:

@@ -241,7 +241,7 @@ _ALL = (
         rule="G3 asking twice takes one seat", off=_attribute(Desk, "_again", lambda self, ask, _held, waited, now: self._grant(ask, waited, now))
     ),
     Mutation(rule="dead ids stay dead", off=_TABLE_DEAD, profiles=("slow",)),
-    Mutation(rule="the server counts 2 % long", off=_attribute(policy, "held_s", lambda ttl_s: 0.97 * ttl_s), profiles=("drift",)),
+    Mutation(rule="a seat stays taken for the whole ttl", off=_attribute(policy, "held_s", lambda ttl_s: 0.8 * ttl_s), profiles=("drift", "slow")),
     Mutation(rule="the client counts 2 % short, and a guard", off=_attribute(lease, "valid_until", lambda sent, ttl, waited: sent + waited + ttl)),
     Mutation(rule="the deadline counts from when the request was sent", off=_deadline_from_receipt, profiles=("slow",)),
     Mutation(rule="valid is computed when it is read", off=_attribute(LeaseRecord, "is_valid", _is_flipped_only), profiles=("frozen",)),
