@@ -10,10 +10,14 @@ from dataclasses import replace
 import pytest
 
 from fakeserver import election
+from fakeserver.campaign import Campaign
 from fakeserver.election import LONG_AGO, Memory
-from fakeserver.events import Checkout, Renew, SaveBallot, Usage
-from fakeserver.peer import VoteAsk, VoteReply
+from fakeserver.events import Checkout, DiskImage, PeerCall, PeerReply, Renew, SaveBallot, Usage
+from fakeserver.ledger import Ledger
+from fakeserver.membership import membership_at_start
+from fakeserver.peer import AppendReply, HeartbeatReply, Transfer, VoteAsk, VoteReply
 from fakeserver.roles import Role
+from fakeserver.stance import Stance
 from tests.simulation.virtual_triad import FAILOVER_S, HOLDER, PRIMARY, SECONDARY, TERTIARY, TTL_S, VirtualTriad
 
 AWAKE = Memory(waits_until=LONG_AGO, lacks_until=LONG_AGO, lost=False, fresh=False)
@@ -139,6 +143,26 @@ def test_two_of_three_make_a_master_and_early_votes_only_all_three() -> None:
 def test_the_masters_lease_is_over_before_e_is_on_clocks_that_drift_apart() -> None:
     """E5: the master's clock 2 % slow, the voter's 2 % fast."""
     assert election.lease_until(0.0, 0.1) / 0.98 < FAILOVER_S / 1.02
+
+
+def test_a_candidate_respects_a_live_master_as_every_voter_does() -> None:
+    """E1: neither does it ask, nor does it take what it asked for before it heard."""
+    heard = AWAKE.heard(PRIMARY, 99.9)
+    stands = election.stands_from(SECONDARY, heard, rival=False, quorum_since=0.0, heartbeat_s=0.1, failover=FAILOVER_S)
+    assert stands == pytest.approx(99.9 + FAILOVER_S)
+    assert not election.may_lead(heard, history=True, failover=FAILOVER_S, now=100.0)
+    assert election.may_lead(heard, history=True, failover=FAILOVER_S, now=100.3)
+
+
+def test_a_vote_for_a_term_that_was_voted_in_meanwhile_comes_too_late() -> None:
+    """E1: the own vote is one of the two."""
+    ledger = Ledger(VirtualTriad().hosts[SECONDARY].config, DiskImage(), failover_s=FAILOVER_S, now=90.0)
+    campaign = Campaign(SECONDARY, ledger, heartbeat_s=0.1, failover_s=FAILOVER_S)
+    heard = membership_at_start(SECONDARY, 0.1, FAILOVER_S).heard(vote(TERTIARY), 99.9, is_answer=True)
+    campaign.seen_term = 5
+    campaign.stand_if_due(heard, 100.0)
+    ledger.vote(6, PRIMARY)
+    assert campaign.count(vote(TERTIARY), 100.0) is None
 
 
 # --- stories ------------------------------------------------------------------------------------------------------------------------
@@ -411,6 +435,110 @@ def test_a_node_with_another_clusters_state_says_so_and_stops() -> None:
     triad.run(1.0)
     assert "cluster 'c2'" in triad.halts[SECONDARY]
     assert triad.serving() == [PRIMARY]
+
+
+def test_a_master_that_hears_of_a_higher_term_stops() -> None:
+    """E1: whoever is in that term cannot acknowledge anything of the old one."""
+    triad = serving_triad()
+    reply = HeartbeatReply(sender=TERTIARY, cluster="c1", term=5, sent_at=0.0, accepted=False, op=0)
+    triad._handle(PRIMARY, PeerReply(message=reply))
+    assert triad.serving() == []
+    triad.run(0.1)
+    assert triad.serving() == [PRIMARY]
+    assert triad.node(PRIMARY)._member.ballot.term == 6
+
+
+def test_a_word_of_an_old_term_confirms_nothing_in_a_new_one() -> None:
+    """E4, G4: operations are numbered anew in each term."""
+    triad = serving_triad()
+    triad.isolate(PRIMARY)
+    triad.run(1.0)
+    triad.heal()
+    triad.run(1.0)
+    assert triad.node(PRIMARY)._member.ballot.term == 3
+    triad.isolate(PRIMARY)
+    token = triad.ask(PRIMARY, checkout("a"))
+    late = AppendReply(sender=TERTIARY, cluster="c1", term=1, sent_at=triad.clock(PRIMARY), accepted=True, op=50)
+    triad._handle(PRIMARY, PeerReply(message=late))
+    assert token not in triad.answers
+
+
+def test_the_vote_for_the_successor_is_on_the_disk_before_the_successor_is_told() -> None:
+    """E6: should it crash now, it cannot serve or vote in that term."""
+    triad = serving_triad()
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.start(PRIMARY)
+    while not triad.events("handed_over"):
+        triad.run(0.001)
+    ballot = triad.hosts[SECONDARY].disk.ballot
+    assert ballot is not None
+    assert (ballot.term, ballot.voted_for) == (3, PRIMARY)
+
+
+def test_a_transfer_that_comes_again_after_its_term_does_not_make_a_master() -> None:
+    """E6: no term is led twice, since its operations are numbered from one."""
+    triad = serving_triad()
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.start(PRIMARY)
+    triad.run(0.5)
+    assert triad.node(PRIMARY)._member.ballot.term == 3
+    triad.isolate(PRIMARY)
+    triad.run(FAILOVER_S)
+    again = Transfer(sender=SECONDARY, cluster="c1", term=3, records=())
+    triad.node(PRIMARY).handle(PeerCall(token=1, message=again), triad.clock(PRIMARY))
+    assert triad.node(PRIMARY)._member.stance is Stance.FOLLOWING
+
+
+def test_a_grant_that_the_winner_missed_comes_with_the_vote() -> None:
+    """G2, E3: it was on the dead master and on the voter."""
+    triad = serving_triad()
+    triad.cut(PRIMARY, SECONDARY)
+    token = triad.ask(PRIMARY, checkout("a"))
+    while token not in triad.answers:
+        triad.run(0.001)
+    assert triad.answers[token].status == 201
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    assert held_ids(triad) == {"a"}
+
+
+def test_a_handover_comes_to_an_end_under_constant_load() -> None:
+    """E6: a master that is about to hand over takes nothing new on."""
+    triad = serving_triad()
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.start(PRIMARY)
+    for number in range(300):
+        triad.ask(SECONDARY, checkout(str(number)))
+        triad.run(0.001)
+    assert triad.serving() == [PRIMARY]
+
+
+@pytest.mark.parametrize("earlier_s", [0.0, 0.02])
+def test_where_nobody_sat_before_the_primarys_pair_serves(earlier_s: float) -> None:
+    """T8: also when the secondary, cut off from the primary, is a little ahead: the tertiary tells that the primary is about."""
+    triad = VirtualTriad(primary_is_master=False)
+    triad.cut(PRIMARY, SECONDARY)
+    triad.start(SECONDARY, TERTIARY)
+    triad.run(earlier_s)
+    triad.start(PRIMARY)
+    triad.run(FAILOVER_S + 1.0)
+    assert triad.serving() == [PRIMARY]
+
+
+def test_after_a_long_night_without_any_link_the_primary_is_the_quicker_one() -> None:
+    """E1: the secondary lets it go first, counted from when they can talk again."""
+    triad = serving_triad(primary_is_master=False)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(1.0)
+    triad.start(PRIMARY)
+    for role in Role:
+        triad.isolate(role)
+    triad.run(3.0)
+    triad.heal()
+    assert triad.run_until_serving(0.3) is PRIMARY
 
 
 def test_only_the_master_writes_what_was_granted() -> None:

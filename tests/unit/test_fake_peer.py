@@ -23,7 +23,7 @@ from fakeserver.peer import (
 )
 from fakeserver.roles import Role
 from fakeserver.seats import DeadId, Record, Version
-from tests.simulation.virtual_triad import PRIMARY, SECONDARY, TERTIARY, VirtualTriad
+from tests.simulation.virtual_triad import FAILOVER_S, PRIMARY, SECONDARY, TERTIARY, VirtualTriad
 
 DEAD = DeadId(id="a", version=Version(3, 4))
 MESSAGES: list[Message] = [
@@ -91,10 +91,16 @@ def append(op: int, *, base_op: int | None = None, whole: bool = False, term: in
     return Append(sender=PRIMARY, cluster="c1", term=term, sent_at=0.0, whole=whole, base_op=base, op=op, records=records)
 
 
-def told(node: Node, message: Append) -> AppendReply:
-    """What a follower replies."""
-    effects = node.handle(PeerCall(token=1, message=message), 1000.0)
+def replied(node: Node, message: Message, now: float = 1000.0) -> Message:
+    """What a node replies."""
+    effects = node.handle(PeerCall(token=1, message=message), now)
     (reply,) = [effect.message for effect in effects if isinstance(effect, PeerAnswer)]
+    return reply
+
+
+def told(node: Node, message: Append, now: float = 1000.0) -> AppendReply:
+    """What a follower replies to a master."""
+    reply = replied(node, message, now)
     assert isinstance(reply, AppendReply)
     return reply
 
@@ -112,6 +118,21 @@ def test_a_follower_acknowledges_only_what_follows_without_a_gap() -> None:
     assert not told(node, append(5, term=2)).accepted  # a new master's table comes first
     assert told(node, append(1, whole=True, term=2)).op == 1
     assert not told(node, append(9, whole=True, term=1)).accepted
+
+
+def test_whoever_has_voted_acknowledges_nothing_of_an_older_term() -> None:
+    """E1: what its vote brought along is all there can ever be of the terms before."""
+    node = Node(VirtualTriad().hosts[TERTIARY].config, DiskImage(), 1000.0)
+    assert told(node, append(1, whole=True)).accepted
+    later = 1000.0 + FAILOVER_S
+    vote = replied(node, VoteAsk(sender=SECONDARY, cluster="c1", term=1, asked_term=2, has_history=True), later)
+    assert isinstance(vote, VoteReply)
+    assert vote.granted
+    assert not told(node, append(2), later).accepted
+    beat = replied(node, Heartbeat(sender=PRIMARY, cluster="c1", term=1, sent_at=later, leading=True, master=None, master_term=0, hears=()), later)
+    assert isinstance(beat, HeartbeatReply)
+    assert not beat.accepted
+    assert node._member.ledger.memory.heard_at == 1000.0
 
 
 def test_a_message_that_claims_the_own_role_is_refused() -> None:
