@@ -83,7 +83,7 @@ def checkout(
     while True:
         served = yield from ask_master(request, means, now=now, deadline=patience.deadline(now), once=patience.once)
         if isinstance(served, Unanswered):
-            trace.may_be_taken = may_have_acted or served.may_have_acted or request.queue
+            trace.may_be_taken = served.may_have_acted or request.queue  # who may loop here stands in line
             raise explain.unavailable(request, served, had_word=had_word)
         if isinstance(served.reply, Granted):
             return Taken(grant=served.reply.grant, sent_at=served.sent_at)

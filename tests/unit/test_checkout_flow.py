@@ -29,7 +29,7 @@ from tests.unit.script import (
     speech,
     standby,
 )
-from tests.unit.virtual_runner import Reply
+from tests.unit.virtual_runner import SILENCE, Reply
 
 DENIALS = "too-many-asked feature-unknown version-not-covered expired not-started excluded not-included".split()
 
@@ -423,6 +423,16 @@ def test_a_status_finds_a_server_without_a_port_among_ten_and_forgets_one_that_i
     one.listens[0] = 27004
     assert one.run(status(one.means, now=one.net.now, timeout_s=2.0)).nodes[0].state == "unreachable"
     assert one.run(status(one.means, now=one.net.now, timeout_s=2.0)).nodes[0].endpoint.port == 27004
+
+
+def test_silence_on_other_ports_does_not_outweigh_the_word_on_one() -> None:
+    """N2: a firewall may swallow what goes to the nine others."""
+    one = ScriptedTriad(servers="@lic1")
+    one.listens[0], one.elsewhere = 27003, SILENCE
+    one.says("primary", state("master"))
+    found = one.run(status(one.means, now=one.net.now, timeout_s=2.0))
+    assert (found.nodes[0].state, found.nodes[0].endpoint.port) == ("master", 27003)
+    assert one.knowledge.topology.nodes[0].port == 27003
 
 
 def test_after_a_failed_master_a_status_is_still_asked_of_all() -> None:
