@@ -1,0 +1,151 @@
+"""Many jobs at once, none of which may hold up the others for long (R8).
+
+The jobs block in the operating system: a share of a machine that is off answers after minutes, and nothing can interrupt that.  So they run on daemon
+threads which may be left behind.  The one thread that reads the results decides alone whether a job was late.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Generic, TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+RELIEF_S = 1.0  # a job that takes longer gets a stand-in, so that the others go on
+SILENCES = 2  # jobs of one place that may end late in a row before the rest of that place is given up
+THREADS_LIMIT = 500  # those left behind included; each costs some address space and no time
+_LOOK_S = 0.1  # how often late jobs are looked for
+
+
+class Late:
+    """In the place of a result: the job did not end in time, or (``was_tried`` is False) was not begun, since its place is silent."""
+
+    __slots__ = ("was_tried",)
+
+    def __init__(self, *, was_tried: bool) -> None:
+        self.was_tried = was_tried
+
+
+class _Job(Generic[Task]):
+    """A task that a thread has begun.  ``is_relieved``: another thread has been started in that thread's place."""
+
+    __slots__ = ("began_s", "is_relieved", "number", "task")
+
+    def __init__(self, number: int, task: Task) -> None:
+        self.number = number
+        self.task = task
+        self.began_s = monotonic()
+        self.is_relieved = False
+
+
+class Crew(Generic[Task, Result]):
+    """Does ``work(task, is_wanted)`` for every task that is added, on ``jobs`` threads.
+
+    ``is_wanted()`` tells a job whether anybody still waits for it, which ends after ``timeout_s`` seconds.  ``place_of(task)`` names the machine or folder that tasks have in common.
+    """
+
+    def __init__(self, work: Callable[[Task, Callable[[], bool]], Result], *, jobs: int, timeout_s: float, place_of: Callable[[Task], str]) -> None:
+        self._work = work
+        self._jobs = jobs
+        self._timeout_s = timeout_s
+        self._place_of = place_of
+        self._inbox: SimpleQueue[Task | None] = SimpleQueue()
+        self._outbox: SimpleQueue[tuple[_Job[Task], Result | Late | BaseException]] = SimpleQueue()
+        self._numbers = count()
+        self._running: dict[int, _Job[Task]] = {}
+        self._open = 0  # tasks without a result
+        self._hired = 0  # threads ever started
+        self._free = 0  # threads of which none is known to be stuck
+        self._silences: Counter[str] = Counter()
+        self._is_over = False
+
+    def add(self, task: Task) -> None:
+        """One more thing to do.  Only from the thread that reads the results."""
+        self._open += 1
+        self._inbox.put(task)
+
+    def results(self) -> Iterator[tuple[Task, Result | Late]]:
+        """Each task with its result, in the order in which they end.  Tasks may be added meanwhile.  Blocks.  Whatever ends it, no thread begins another job."""
+        look_at = monotonic() + _LOOK_S
+        try:
+            while self._open:
+                while self._free < min(self._jobs, self._open) and self._hire():
+                    pass
+                if (now := monotonic()) >= look_at:
+                    look_at = now + _LOOK_S
+                    yield from self._late_ones(now)
+                if (found := self._next()) is not None:
+                    yield found
+        finally:
+            self._is_over = True
+            for _ in range(self._hired):
+                self._inbox.put(None)
+
+    def _hire(self) -> bool:
+        if self._hired >= THREADS_LIMIT:
+            return False
+        self._hired += 1
+        self._free += 1
+        Thread(target=self._serve, name=f"palclient-redirect-{self._hired}", daemon=True).start()
+        return True
+
+    def _next(self) -> tuple[Task, Result | Late] | None:
+        try:
+            job, result = self._outbox.get(timeout=_LOOK_S)
+        except Empty:
+            return self._untried() if self._free == 0 else None
+        if self._running.pop(job.number, None) is None:
+            return None  # was late
+        if isinstance(result, BaseException):
+            raise result
+        self._open -= 1
+        if self._silences and not isinstance(result, Late):
+            self._silences.pop(self._place_of(job.task), None)
+        return job.task, result
+
+    def _untried(self) -> tuple[Task, Late] | None:
+        """All threads are stuck, and there may be no more of them."""
+        try:
+            task = self._inbox.get_nowait()
+        except Empty:
+            return None
+        if task is None:
+            return None
+        self._open -= 1
+        return task, Late(was_tried=False)
+
+    def _late_ones(self, now: float) -> Iterator[tuple[Task, Late]]:
+        for job in self._running.copy().values():
+            age_s = now - job.began_s
+            if age_s > min(RELIEF_S, self._timeout_s) and not job.is_relieved:
+                job.is_relieved = True  # its thread ends with it
+                self._free -= 1
+            if age_s > self._timeout_s and self._running.pop(job.number, None) is not None:
+                self._open -= 1
+                self._silences[self._place_of(job.task)] += 1
+                yield job.task, Late(was_tried=True)
+
+    def _serve(self) -> None:
+        while (task := self._inbox.get()) is not None and not self._is_over:
+            job = _Job(next(self._numbers), task)
+            self._running[job.number] = job
+            self._outbox.put((job, self._result_of(job)))
+            if job.is_relieved:
+                return
+
+    def _result_of(self, job: _Job[Task]) -> Result | Late | BaseException:
+        try:
+            if self._silences and self._silences[self._place_of(job.task)] >= SILENCES:
+                return Late(was_tried=False)
+            return self._work(job.task, lambda: job.number in self._running and not self._is_over)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the results are read, on the thread of whoever called
+            return error
