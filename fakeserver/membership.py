@@ -56,8 +56,14 @@ class Membership:
             term=message.term,
             hears=message.hears if isinstance(message, Heartbeat) else known.hears,
         )
-        since = self.quorum_since if self.has_quorum(now) else now
-        return replace(self, neighbours={**self.neighbours, message.sender: news}, quorum_since=since)
+        return Membership(
+            role=self.role,
+            heartbeat_s=self.heartbeat_s,
+            failover_s=self.failover_s,
+            neighbours={**self.neighbours, message.sender: news},
+            quorum_since=self.quorum_since if self.has_quorum(now) else now,
+            sighting=self.sighting,
+        )
 
     def saw_master(self, message: Heartbeat, now: float) -> Membership:
         """The same after another told of a serving master, or the known one told that it serves no longer."""

@@ -28,7 +28,8 @@ def text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
 
 def shown(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
     """A text for people: one line, bounded, without what a terminal would take for commands or cannot print at all."""
-    return "".join(character if character.isprintable() else "?" for character in text(body, name, default)[:MAX_SHOWN])
+    words = text(body, name, default)[:MAX_SHOWN]
+    return words if words.isprintable() else "".join(character if character.isprintable() else "?" for character in words)
 
 
 def whole(body: Mapping[str, Any], name: str, default: int | None = None, *, least: int = -MAX_WHOLE) -> int:
