@@ -30,6 +30,11 @@ class Outlook:
     quorum: bool
     retry_s: float
 
+    @property
+    def news(self) -> tuple[Role | None, int]:
+        """What ends a wait when it changes."""
+        return self.master, self.master_term
+
     def reply(self) -> Reply:
         """The answer for those who do not wait (T9): never a grant, and the hint where there is one."""
         if self.master is not None:
@@ -71,6 +76,8 @@ class Parking:
             return outlook.reply()
         if len(self._parked) >= CALLS_LIMIT:
             return problem("overloaded", f"{CALLS_LIMIT} requests wait here already.", retry_after_s=outlook.retry_s)
+        if not self._parked:
+            self._looked_at = outlook.news
         self._parked[call.token] = entry
         self.next_end = min(self.next_end, entry.until)
         return None
@@ -95,10 +102,9 @@ class Parking:
 
     def ended(self, outlook: Outlook, now: float) -> list[tuple[int, Reply]]:
         """Those whose wait is over: another node is master, or the time is up."""
-        news = (outlook.master, outlook.master_term)
-        if news == self._looked_at and now < self.next_end:
+        if outlook.news == self._looked_at and now < self.next_end:
             return []
-        self._looked_at = news
+        self._looked_at = outlook.news
         over = [(entry, outlook.reply()) for entry in self._parked.values() if entry.is_ended_by(outlook)]
         over += [(entry, outlook.no_master()) for entry in self._parked.values() if now >= entry.until and not entry.is_ended_by(outlook)]
         for entry, _ in over:

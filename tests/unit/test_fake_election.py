@@ -12,7 +12,7 @@ import pytest
 from fakeserver import election
 from fakeserver.campaign import Campaign
 from fakeserver.election import LONG_AGO, Memory
-from fakeserver.events import Checkout, DiskImage, PeerCall, PeerReply, Renew, SaveBallot, Usage
+from fakeserver.events import Checkout, DiskImage, PeerCall, PeerReply, Renew, Return, SaveBallot, Usage
 from fakeserver.ledger import Ledger
 from fakeserver.membership import membership_at_start
 from fakeserver.peer import AppendReply, HeartbeatReply, Transfer, VoteAsk, VoteReply
@@ -84,6 +84,14 @@ def test_the_tertiary_is_never_voted_for_and_never_stands() -> None:
     """T2."""
     assert not verdict(sender=TERTIARY).granted
     assert election.stands_from(TERTIARY, AWAKE, rival=False, quorum_since=0.0, heartbeat_s=0.1, failover=FAILOVER_S) == election.NEVER
+
+
+def test_the_secondary_lets_a_living_primary_go_first() -> None:
+    """E1, T8: by one interval, counted from when either of them may stand."""
+    stands = {
+        role: election.stands_from(role, AWAKE, rival=True, quorum_since=100.0, heartbeat_s=0.1, failover=FAILOVER_S) for role in (PRIMARY, SECONDARY)
+    }
+    assert stands == {PRIMARY: 100.0, SECONDARY: pytest.approx(100.1)}
 
 
 def test_a_voter_respects_a_live_master_for_e_and_says_how_long() -> None:
@@ -505,15 +513,19 @@ def test_a_grant_that_the_winner_missed_comes_with_the_vote() -> None:
 
 
 def test_a_handover_comes_to_an_end_under_constant_load() -> None:
-    """E6: a master that is about to hand over takes nothing new on."""
+    """E6: a master that is about to hand over takes nothing new on, and what it took on is done before."""
     triad = serving_triad()
     triad.crash(PRIMARY)
     triad.run_until_serving(1.0)
     triad.start(PRIMARY)
+    taken_on = []
     for number in range(300):
-        triad.ask(SECONDARY, checkout(str(number)))
+        token = triad.ask(SECONDARY, Return(ids=(str(number),)))
+        taken_on += [token] if token not in triad.answers else []
         triad.run(0.001)
     assert triad.serving() == [PRIMARY]
+    assert taken_on
+    assert {triad.answers[token].status for token in taken_on} == {200}
 
 
 @pytest.mark.parametrize("earlier_s", [0.0, 0.02])

@@ -128,6 +128,15 @@ def test_a_parked_renewal_is_served_too() -> None:
     assert triad.answers[token].status == 200
 
 
+def test_a_master_that_was_known_before_and_is_found_again_ends_the_wait() -> None:
+    """Parking: what was seen while nobody waited counts for nothing."""
+    parking = Parking()
+    known = Outlook(master=SECONDARY, master_term=3, quorum=True, retry_s=0.1)
+    parking.ended(known, 0.0)
+    assert parking.admit(ClientCall(token=1, request=CHECKOUT, park_s=5), NOBODY, 1.0) is None
+    assert [token for token, _ in parking.ended(known, 2.0)] == [1]
+
+
 def test_no_wait_is_longer_than_the_protocol_allows_and_no_more_than_so_many_wait() -> None:
     """Style 5: bounds."""
     parking = Parking()
