@@ -1,0 +1,97 @@
+"""A share of the proof that fits the fast suite; ``make prove`` plays thousands (docs/explanation/proof.md)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.checks import CHECKERS
+from tests.simulation.directed import DIRECTED
+from tests.simulation.history import PROFILES, play
+from tests.simulation.mutations import MUTATIONS, try_mutation
+from tests.simulation.shrink import shrunk
+
+HISTORIES = 6  # of each profile
+REGRESSIONS: tuple[tuple[str, int], ...] = (
+    ("mixed", 1),  # a dropped parked request left its end behind, and the node's timer rang without end
+    ("slow", 1003),  # a seat that two power cuts bring back is given a full ttl by the next master, and freed then
+    ("reboots", 1016),  # a node that lost power waits a whole lease time, and then somebody serves
+)
+QUICK_MUTATIONS = (
+    "E1 a live master is respected",
+    "E3 every held seat gets a full ttl",
+    "E5 a master serves no longer than its lease",
+    "G3 asking twice takes one seat",
+    "the client counts 2 % short, and a guard",
+    "the deadline counts from when the request was sent",
+    "valid is computed when it is read",
+    "one id for the whole life of a checkout",
+    "a denial is never taken to another node",
+    "the word of a stale master is refused",
+)
+"""Those that a few histories show."""
+
+
+@pytest.fixture(autouse=True)
+def _no_sweeping() -> Iterator[None]:
+    """Histories leave circles behind; sweeping them in the midst costs a third of the time."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_history_breaks_a_promise(profile: str) -> None:
+    """G1 to G4, T1, T7: whatever breaks, nothing is over-issued, lost, or served twice; and all is served again once it is healed."""
+    for seed in range(HISTORIES):
+        outcome = play(seed, PROFILES[profile])
+        assert not outcome.violations, f"seed {seed}:\n" + "\n".join(shrunk(seed, PROFILES[profile]).story)
+
+
+@pytest.mark.parametrize("profile, seed", REGRESSIONS)
+def test_what_was_once_found_stays_mended(profile: str, seed: int) -> None:
+    """Every seed that found something is played for ever."""
+    outcome = play(seed, PROFILES[profile])
+    assert not outcome.violations, "\n".join(shrunk(seed, PROFILES[profile]).story)
+
+
+def test_one_seed_gives_one_history() -> None:
+    """Design, the idea in five sentences: luck, clock and network come from one seed, so two runs are the same to the last event."""
+    once, again = play(7, PROFILES["mixed"]), play(7, PROFILES["mixed"])
+    other = play(8, PROFILES["mixed"])
+    assert once.trace_hash == again.trace_hash
+    assert once.events == again.events
+    assert once.trace_hash != other.trace_hash
+
+
+def test_histories_are_worth_playing() -> None:
+    """A proof over histories in which nothing happens proves nothing: seats are granted, and the master changes."""
+    outcomes = [play(seed, PROFILES["mixed"]) for seed in range(HISTORIES)]
+    assert sum(outcome.grants for outcome in outcomes) > 5 * HISTORIES
+    assert sum(outcome.masters for outcome in outcomes) > HISTORIES
+
+
+@pytest.mark.parametrize("scenario", DIRECTED)
+def test_a_directed_scenario_finds_nothing(scenario: str) -> None:
+    """G3, G6, and the refusal of a stale master: what random faults do not reach."""
+    assert DIRECTED[scenario]() == ()
+
+
+@pytest.mark.parametrize("rule", QUICK_MUTATIONS)
+def test_a_rule_that_is_switched_off_is_missed(rule: str) -> None:
+    """The checkers are no good if they cannot complain: each of these breaks within a few histories."""
+    caught = try_mutation(rule, seed=1, limit=40, wanted=1)
+    assert caught.broken, f"{caught.histories} histories did not miss {rule!r}"
+
+
+def test_a_story_of_a_failure_names_its_faults_and_its_violation() -> None:
+    """What a person reads of a failing seed: as few faults as still break it, and what broke."""
+    with MUTATIONS["E5 a master serves no longer than its lease"].off():
+        seed = next(seed for seed in range(50) if play(seed, PROFILES["mixed"]).violations)
+        outcome = shrunk(seed, PROFILES["mixed"])
+    told = "\n".join(outcome.story)
+    assert "VIOLATION" in told
+    assert sum(" for " in line for line in outcome.story if "FAULT" in line) <= PROFILES["mixed"].faults
+    assert {violation.checker for violation in outcome.violations} <= set(CHECKERS)
