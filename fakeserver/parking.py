@@ -42,9 +42,11 @@ class Outlook:
         return self.no_master()
 
     def no_master(self) -> Reply:
-        """The answer when the wait for a master was in vain."""
+        """The answer when the wait for a master was in vain; it names the one that the client did not want to hear of again."""
         if self.quorum:
-            return problem("electing", "There is a quorum, but no master yet.", master=None, retry_after_s=self.retry_s)
+            known = self.master.value if self.master else None
+            detail = f"No master came after the {known}." if known else "There is a quorum, but no master yet."
+            return problem("electing", detail, master=known, retry_after_s=self.retry_s)
         return problem("no-quorum", "This node can talk to neither of the others.", master=None, retry_after_s=self.retry_s)
 
 

@@ -262,13 +262,13 @@ class Pursuit:
 
     def _after_problem(self, asked: _Open, problem: Problem, now: float) -> None:
         index, probe_s = asked.call.node, self.means.policy.probe_s
-        if problem.name in ("not-master", "no-quorum"):
+        if problem.name in known.NOT_SERVING:
             self.nodes[index].names_master = problem.master is not None
         elif problem.name == "overloaded":
             self.nodes[index].names_master |= asked.master_term is not None
         if problem.name == "overloaded":
             self._pause(asked, max(probe_s, problem.retry_after_s or 0.0) * (1 + JITTER * self.means.luck()), now)
-        elif not self._follow(problem, now):
+        elif problem.name != "not-master" or not self._follow(problem, now):
             self._again(index, now if self._may_hold_again(asked, problem, now) else now + probe_s)
             self._widen(now)
 
@@ -291,7 +291,7 @@ class Pursuit:
         parking, node = asked.parking, self.nodes[asked.call.node]
         if now < node.hurried_at + self.means.policy.probe_s:
             return False
-        if problem.master is not None:
+        if problem.name == "not-master" and problem.master is not None:
             is_new = self.suspect_term >= problem.speaker.term and (parking is None or parking.after_term < self.suspect_term)
         else:
             is_new = parking is None or now - asked.began >= parking.wait_s / 2
