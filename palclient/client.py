@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from palclient.core import checkout as flows
-from palclient.core.lease import LeaseRecord, Phase
+from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
 from palclient.core.wire import CheckoutRequest
-from palclient.errors import ClientClosed, ConfigError, LeaseForked, LeaseLost
+from palclient.errors import ClientClosed, ConfigError
+from palclient.holding import PICKLE_ADVICE, Fact, Holding
 from palclient.keeper import Listener
-from palclient.models import Endpoint, FeatureUsage, Grant, Holder, LeaseState, ServerName, TriadStatus
+from palclient.models import FeatureUsage, Holder, ServerName, TriadStatus
 from palclient.runner_sync import run
 from palclient.session import Session
 from palclient.transport import InjectedTransport, Transport, monotonic
@@ -133,81 +134,36 @@ class Client:
 class Lease:
     """Seats that are held.  A context manager that gives them back; made by ``checkout`` only."""
 
-    __slots__ = ("__weakref__", "_record", "_session", "id")
+    __slots__ = ("__weakref__", "_holding", "_session")
+
+    id = Fact(Holding.id)
+    feature = Fact(Holding.feature)
+    version = Fact(Holding.version)
+    count = Fact(Holding.count)
+    grant = Fact(Holding.grant)
+    valid = Fact(Holding.valid)
+    state = Fact(Holding.state)
+    master = Fact(Holding.master)
+    term = Fact(Holding.term)
 
     def __init__(self, session: Session, record: LeaseRecord) -> None:
         self._session = session
-        self._record = record
-        self.id = record.grant.id
-
-    @property
-    def grant(self) -> Grant:
-        """The master's word, the newest; ``grant.seq`` is the fencing token."""
-        return self._record.grant
-
-    @property
-    def feature(self) -> str:
-        """What is licensed."""
-        return self._record.grant.feature
-
-    @property
-    def version(self) -> str:
-        """The version that was granted."""
-        return self._record.grant.version
-
-    @property
-    def count(self) -> int:
-        """How many seats."""
-        return self._record.grant.count
-
-    @property
-    def valid(self) -> bool:
-        """Whether the seats are held, computed at this instant.  Never True after the time for which a master vouched."""
-        return not self._session.is_foreign and self._record.is_valid(monotonic())
-
-    @property
-    def state(self) -> LeaseState:
-        """HELD, SUSPECT (unconfirmed, still valid), LOST, RETURNED, or FOREIGN in a forked child."""
-        return LeaseState.FOREIGN if self._session.is_foreign else self._record.state(monotonic())
+        self._holding = Holding(session=session, record=record)
 
     def expires_in(self) -> float:
         """Seconds for which the seats are still held if no renewal gets through; 0 when they are not."""
-        now = monotonic()
-        return self._record.valid_until - now if self.valid else 0.0
-
-    @property
-    def master(self) -> Endpoint | None:
-        """The node that serves, as far as this client knows, named as SERVERNAME names it."""
-        topology = self._session.knowledge.topology
-        return None if topology.master is None else topology.nodes[topology.master].endpoint
-
-    @property
-    def term(self) -> int:
-        """The highest term that this client has seen: it grows with every change of master."""
-        return self._session.knowledge.topology.term
+        return self._holding.expires_in()
 
     def ensure_held(self) -> None:
         """Raise LeaseLost (LeaseForked in a forked child) unless the seats are held now.  A look; no request is sent."""
-        if self.valid:
-            return
-        ago_s = monotonic() - self._record.confirmed_at
-        if self._session.is_foreign:
-            advice = "A forked process owns none of its parent's seats: check out in the child."
-            raise LeaseForked(
-                f"{self.feature}: this lease belongs to the parent process.", reason="forked", last_confirmed_s_ago=ago_s, advice=advice
-            )
-        returned = self._record.phase is Phase.RETURNED
-        reason = "it was returned" if returned else self._record.lost_reason or "no master confirmed it in time"
-        raise LeaseLost(
-            f"{self.feature}: the seat is not held: {reason} (last confirmed {ago_s:.1f} s ago).", reason=reason, last_confirmed_s_ago=ago_s
-        )
+        self._holding.ensure_held()
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the seats are not held any more, for ``timeout`` seconds at most (None: for ever).  Tells whether they are gone."""
         until = float("inf") if timeout is None else monotonic() + timeout
         with self._session.changed:
             while self.valid and (now := monotonic()) < until:
-                self._session.changed.wait(max(0.001, min(until, self._record.valid_until) - now))
+                self._session.changed.wait(max(0.001, min(until, self._holding.record.valid_until) - now))
         return not self.valid
 
     def checkin(self) -> None:
@@ -222,19 +178,13 @@ class Lease:
         self.checkin()
 
     def __repr__(self) -> str:
-        return f"<Lease {self.feature} x{self.count} {self.state.value} {self.id}>"
+        return self._holding.shown("Lease")
 
     def __reduce__(self) -> str:
-        raise TypeError("A lease belongs to one process and cannot be pickled: check out in the other process.")
+        raise TypeError(PICKLE_ADVICE)
 
     def __del__(self) -> None:
-        record = self._record
-        if record.phase is Phase.RETURNED or self._session.is_foreign:
-            return
-        self._session.leases.drop(self.id)
-        import warnings
-
-        warnings.warn(f"{self!r} was dropped without checkin(); it is returned now", ResourceWarning, stacklevel=2, source=self)
+        self._holding.abandon(self)
 
 
 # --- the process's own clients ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from palclient.core.locate import Means
 from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
@@ -86,6 +87,16 @@ def _ended(_: object, error: BaseException | None) -> None:
         import logging
 
         logging.getLogger("palclient").critical("the keeper of the leases failed; they will run out", exc_info=error)
+
+
+class AnyCourier(Protocol):
+    """Hands events to listeners, in order, and never to the thread that has one to tell."""
+
+    def deliver(self, listener: Listener, event: Event) -> None:
+        """Queue an event; never blocks."""
+
+    def stop(self) -> None:
+        """Deliver no more than what is queued."""
 
 
 class Courier:

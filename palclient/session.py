@@ -15,13 +15,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from palclient.core import checkout as flows
+from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
 from palclient.core.locate import Means
 from palclient.core.renewal import Kept, Leases
 from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
-from palclient.keeper import Courier, Keeper, Listener, log
+from palclient.keeper import AnyCourier, Courier, Keeper, Listener, log
 from palclient.models import Acquired, Event, Holder, Returned
 from palclient.runner_sync import run
 from palclient.transport import AnyTransport, monotonic
@@ -37,14 +38,16 @@ EXITS_S = 2.0  # for all of them
 class Session:
     """What a client has once its configuration is read: one process's knowledge, connections, leases and threads."""
 
-    def __init__(self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: AnyTransport) -> None:
+    def __init__(
+        self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: AnyTransport, courier: AnyCourier | None = None
+    ) -> None:
         self.config = config
         self.transport = transport
         self.pid = os.getpid()
         self.holder = _this_process()
         self._on_event = on_event
         self._listeners: dict[str, Listener] = {}
-        self._courier = Courier()
+        self._courier = courier or Courier()
         self.changed = threading.Condition()
         self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._wake)
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
@@ -59,52 +62,78 @@ class Session:
 
     def acquire(self, request: CheckoutRequest, patience: flows.Patience, *, reacquire: bool, on_event: Listener | None) -> LeaseRecord:
         """Run the checkout on the caller's thread, and begin to keep what it brings."""
-        if on_event is not None:
-            self._listeners[request.id] = on_event
         trace = flows.Trace()
         try:
-            flow = flows.checkout(request, self.means, patience, trace, now=monotonic(), on_waiting=self._tell)
-            taken = run(flow, self.transport)
-            record = LeaseRecord(taken.grant, sent_at=taken.sent_at)
-            self.leases.add(Kept(record=record, request=request, reacquire=reacquire))
+            return self.keep(request, run(self.taking(request, patience, trace, on_event), self.transport), reacquire=reacquire)
         except BaseException:
-            self._listeners.pop(request.id, None)
-            if trace.may_be_taken:  # interrupted, or never answered: the seat must not stay taken
-                self.leases.give_up(request.id, now=monotonic())
-                self.keeper.start()
+            self.abandon(request.id, trace)
             raise
+
+    def taking(self, request: CheckoutRequest, patience: flows.Patience, trace: flows.Trace, on_event: Listener | None) -> Flow[flows.Taken]:
+        """The flow of a checkout, whose events go to ``on_event``.  Whoever drives it calls ``keep`` with what it brings, or else ``abandon``."""
+        if on_event is not None:
+            self._listeners[request.id] = on_event
+        return flows.checkout(request, self.means, patience, trace, now=monotonic(), on_waiting=self._tell)
+
+    def keep(self, request: CheckoutRequest, taken: flows.Taken, *, reacquire: bool) -> LeaseRecord:
+        """Begin to keep what was granted."""
+        record = LeaseRecord(taken.grant, sent_at=taken.sent_at)
+        self.leases.add(Kept(record=record, request=request, reacquire=reacquire))
         self.keeper.start()
         self._tell(Acquired(lease_id=request.id, grant=record.grant))
         return record
+
+    def abandon(self, lease_id: str, trace: flows.Trace) -> None:
+        """A checkout ended without a lease: if it was interrupted, or never answered, the seat must not stay taken."""
+        self._listeners.pop(lease_id, None)
+        if self.leases.remove(lease_id) is not None or trace.may_be_taken:
+            self.leases.give_up(lease_id, now=monotonic())
+            self.keeper.start()
 
     def give_back(self, lease_id: str) -> None:
         """Return one lease on the caller's thread; what is not confirmed in time the keeper goes on with."""
         if self.leases.remove(lease_id) is None:
             return
-        is_confirmed = False
+        taken_back: frozenset[str] = frozenset()
         try:
-            taken = run(flows.give_back((lease_id,), self.means, now=monotonic(), timeout_s=CHECKIN_S), self.transport)
-            is_confirmed = bool(taken.ids)
+            taken_back = run(self.returning(lease_id), self.transport).ids
         finally:
-            if not is_confirmed:
-                self.leases.give_up(lease_id, now=monotonic())
-            self._tell(Returned(lease_id=lease_id, confirmed=is_confirmed))
-            self._listeners.pop(lease_id, None)
+            self.returned(lease_id, taken_back)
+
+    def returning(self, lease_id: str) -> Flow[flows.TakenBack]:
+        """The flow of a return.  However it ends, ``returned`` is to be called."""
+        return flows.give_back((lease_id,), self.means, now=monotonic(), timeout_s=CHECKIN_S)
+
+    def returned(self, lease_id: str, taken_back: frozenset[str]) -> None:
+        """What is not among those that a master has taken back, the keeper goes on with."""
+        is_confirmed = lease_id in taken_back
+        if not is_confirmed:
+            self.leases.give_up(lease_id, now=monotonic())
+        self._tell(Returned(lease_id=lease_id, confirmed=is_confirmed))
+        self._listeners.pop(lease_id, None)
 
     def close(self, timeout_s: float = CHECKIN_S) -> None:
         """Return everything in one request, and stop the threads."""
         if self.is_foreign:
             return
         self.keeper.stop()
+        run(self.returning_all(timeout_s), self.transport)
+        self.end()
+
+    def returning_all(self, timeout_s: float) -> Flow[None]:
+        """The flow of returning everything, in as few requests as can be."""
         ids = self.leases.ids()
         for lease_id in ids:
             self.leases.remove(lease_id)
         until = monotonic() + timeout_s
-        while ids and monotonic() < until:
+        while ids and (now := monotonic()) < until:
             batch, ids = ids[:MAX_IDS], ids[MAX_IDS:]
-            taken = run(flows.give_back(batch, self.means, now=monotonic(), timeout_s=until - monotonic()), self.transport)
+            taken = yield from flows.give_back(batch, self.means, now=now, timeout_s=until - now)
             for lease_id in batch:
                 self._tell(Returned(lease_id=lease_id, confirmed=lease_id in taken.ids))
+
+    def end(self) -> None:
+        """Stop delivering, and close what is idle."""
         self._courier.stop()
         self.transport.close()
 
