@@ -56,6 +56,7 @@ class Checks:
     masters: int = 0
     last_trouble: float = 0.0
     _deadlines: dict[str, float] = field(default_factory=dict)
+    _returned: set[str] = field(default_factory=set)
     _reign: tuple[str, object] = ("", 0)
     _served_since: float = 0.0
     _is_served: bool = False
@@ -87,6 +88,10 @@ class Checks:
 
     def on_answer(self, client: VirtualClient, call: Call, answer: Answered) -> None:
         """Keep the latest deadline that an answer can justify, by arithmetic of its own; and see what a master denies knowing."""
+        if answer.status == 200 and (call.request.method == "DELETE" or call.request.target == "/v1/returns"):
+            results = json.loads(answer.body).get("results", {call.request.target.rsplit("/", 1)[-1]: True})
+            self._returned.update(results)
+            return
         is_about_leases = call.request.method == "PUT" or call.request.target == "/v1/renewals"
         if answer.status >= 300 or not is_about_leases:
             return
@@ -129,7 +134,11 @@ class Checks:
         served = [effect for effect in effects if isinstance(effect, Answer) and _is_masters(effect)]
         if not served:
             return
-        self.grants += sum(effect.status == 201 for effect in served)
+        for effect in served:
+            if effect.status == 201:
+                self.grants += 1
+                if effect.body["id"] in self._returned:
+                    self.fail("exactly once", f"{node.name} grants {effect.body['id']}, which was returned")
         reign = (node.name, served[0].body["term"])
         if reign != self._reign:
             self._reign = reign

@@ -9,8 +9,8 @@ from fakeserver.election import failover_s
 from palclient.core.flow import Call
 from palclient.errors import PalError
 from tests.simulation.clients import VirtualClient
-from tests.simulation.history import FEATURE, PROFILES, History
-from tests.simulation.nodes import book
+from tests.simulation.history import FEATURE, HEARTBEAT_S, PROFILES, History
+from tests.simulation.nodes import book, may_serve
 
 
 class Stage(History):
@@ -74,7 +74,7 @@ def stale_master() -> tuple[str, ...]:
     lease_id = next(iter(client.records))
     client.checkin(lease_id)
     primary.pause()
-    stage.world.run_until(stage.world.now + 3 * failover_s(0.8))
+    stage.world.run_until(stage.world.now + 3 * failover_s(HEARTBEAT_S))
     _, ended = stage.checkout(client)
     if ended != [None] or client.knowledge.topology.term < 2:
         return ("liveness: no second master",)
@@ -98,4 +98,39 @@ def _speak_for(node: object, *, term: int) -> None:
     node.ask = ask  # type: ignore[attr-defined]
 
 
-DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {"lost reply": lost_reply, "full pool": full_pool, "stale master": stale_master}
+def apart() -> tuple[str, ...]:
+    """Primary and secondary do not hear each other, a seat is granted through the tertiary; then the primary dies (G2, E3)."""
+    stage = Stage()
+    primary, secondary = stage.nodes[0], stage.nodes[1]
+    stage.world.weather.cut |= {("primary", "secondary"), ("secondary", "primary")}
+    stage.world.run_until(stage.world.now + 2)
+    client = stage.clients[0]
+    _, ended = stage.checkout(client, timeout_s=0.5)
+    primary.crash()
+    stage.world.run_until(stage.world.now + 2 * failover_s(HEARTBEAT_S))
+    if ended != [None] or not may_serve(secondary):
+        return ("liveness: the secondary does not serve",)
+    return tuple(violation.checker for violation in stage.checks.violations)
+
+
+def cut_off() -> tuple[str, ...]:
+    """A client that holds the pool is cut off; nobody may get its seats while it may still believe in them (G1)."""
+    stage = Stage()
+    first, second = stage.clients[0], stage.clients[1]
+    _, ended = stage.checkout(first, count=stage.profile.seats, timeout_s=0.5)
+    stage.world.weather.cut |= {pair for node in stage.nodes for pair in ((node.name, first.name), (first.name, node.name))}
+    granted: list[PalError | None] = []
+    second.checkout(FEATURE, 1, 8.0, 2 * stage.ttl_s, lambda _id, error: granted.append(error))
+    stage.world.run_until(stage.world.now + 2 * stage.ttl_s)
+    if ended != [None] or granted != [None]:
+        return ("liveness: the seats of a silent client are never freed",)
+    return tuple(violation.checker for violation in stage.checks.violations)
+
+
+DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
+    "lost reply": lost_reply,
+    "full pool": full_pool,
+    "stale master": stale_master,
+    "apart": apart,
+    "cut off": cut_off,
+}

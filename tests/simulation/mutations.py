@@ -7,12 +7,12 @@ that nothing here can catch, and why: other rules hold what they hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from fakeserver import campaign, election, policy
+from fakeserver import election, member, policy
 from fakeserver.desk import Desk
 from fakeserver.election import LONG_AGO, NEVER, Memory
 from fakeserver.events import DiskImage
@@ -222,26 +222,58 @@ def _is_flipped_only(record: LeaseRecord, _now: float) -> bool:
     return record.phase in (Phase.HELD, Phase.SUSPECT)
 
 
+def _both(*offs: Patched) -> Patched:
+    @contextmanager
+    def all_off() -> Iterator[None]:
+        with ExitStack() as stack:
+            for off in offs:
+                stack.enter_context(off())
+            yield
+
+    return all_off
+
+
 _TABLE_DEAD: Patched = _attribute(Table, "dead", lambda _self, _identity: None)
 
 _ALL = (
-    Mutation(rule="E1 a node remembers its votes over a restart", off=_votes_forgotten, profiles=("reboots",)),
+    Mutation(
+        rule="E1 a node remembers its votes over a restart",
+        off=_votes_forgotten,
+        profiles=("reboots",),
+        redundant="E2's wait after a restart outlasts every election that the forgotten vote was for",
+    ),
+    Mutation(rule="E1 and E2: votes forgotten, and no wait either", off=_both(_votes_forgotten, _no_wait_after_start), profiles=("reboots",)),
     Mutation(rule="E1 one vote a term", off=_attribute(election, "is_vote_free", lambda *_: True)),
     Mutation(rule="E1 a live master is respected", off=_attribute(Memory, "sticky_until", lambda *_args, **_members: LONG_AGO)),
     Mutation(rule="E2 a restarted node waits E before it votes", off=_no_wait_after_start, profiles=("reboots",)),
     Mutation(rule="E2 a node that lost records waits a full ttl", off=_losses_forgotten, profiles=("reboots",)),
-    Mutation(rule="E2 only a table without a gap is acknowledged", off=_gaps_accepted),
-    Mutation(rule="E3 the new master merges the voters' tables", off=_attribute(campaign, "tables", lambda _votes: ())),
-    Mutation(rule="E3 every seat is stamped with the new term", off=_attribute(Table, "settle", lambda _self, _version: None)),
+    Mutation(
+        rule="E2 only a table without a gap is acknowledged",
+        off=_gaps_accepted,
+        redundant="a master sends from what was acknowledged, and a node that lost records waits a ttl before it votes",
+    ),
+    Mutation(rule="E3 the new master merges the voters' tables", off=_attribute(member, "tables", lambda _votes: ()), directed="apart"),
+    Mutation(
+        rule="E3 every seat is stamped with the new term",
+        off=_attribute(Table, "settle", lambda _self, _version: None),
+        redundant="a grant that nobody was told of comes back to life and costs a seat for one ttl; that is no over-issue",
+    ),
     Mutation(rule="E3 every held seat gets a full ttl", off=_no_full_ttl),
     Mutation(rule="E4 a second node has it before the answer leaves", off=_answers_before_replication),
     Mutation(rule="E5 a master serves no longer than its lease", off=_attribute(election, "lease_until", lambda *_: NEVER)),
-    Mutation(rule="G4 no acknowledgement for an older term", off=_old_terms_accepted),
+    Mutation(
+        rule="G4 no acknowledgement for an older term",
+        off=_old_terms_accepted,
+        redundant="by E5 a master has stepped down before another can be elected",
+    ),
+    Mutation(
+        rule="G4 and E5: old terms acknowledged, and no lease", off=_both(_old_terms_accepted, _attribute(election, "lease_until", lambda *_: NEVER))
+    ),
     Mutation(
         rule="G3 asking twice takes one seat", off=_attribute(Desk, "_again", lambda self, ask, _held, waited, now: self._grant(ask, waited, now))
     ),
     Mutation(rule="dead ids stay dead", off=_TABLE_DEAD, profiles=("slow",)),
-    Mutation(rule="a seat stays taken for the whole ttl", off=_attribute(policy, "held_s", lambda ttl_s: 0.8 * ttl_s), profiles=("drift", "slow")),
+    Mutation(rule="a seat stays taken for the whole ttl", off=_attribute(policy, "held_s", lambda ttl_s: 0.8 * ttl_s), directed="cut off"),
     Mutation(rule="the client counts 2 % short, and a guard", off=_attribute(lease, "valid_until", lambda sent, ttl, waited: sent + waited + ttl)),
     Mutation(rule="the deadline counts from when the request was sent", off=_deadline_from_receipt, profiles=("slow",)),
     Mutation(rule="valid is computed when it is read", off=_attribute(LeaseRecord, "is_valid", _is_flipped_only), profiles=("frozen",)),
