@@ -34,8 +34,14 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from palclient.errors import SeatsTaken as SeatsTaken
     from palclient.errors import ServerNameError as ServerNameError
     from palclient.errors import TriadUnavailable as TriadUnavailable
+    from palclient.featurelines import Component as Component
+    from palclient.featurelines import FeatureLine as FeatureLine
+    from palclient.featurelines import PackageLine as PackageLine
     from palclient.ini import IniDocument as IniDocument
     from palclient.ini import read_ini as read_ini
+    from palclient.licensefile import LicenseFile as LicenseFile
+    from palclient.licensefile import read_license_file as read_license_file
+    from palclient.licensetext import Problem as Problem
     from palclient.models import Acquired as Acquired
     from palclient.models import Endpoint as Endpoint
     from palclient.models import FeatureUsage as FeatureUsage
@@ -54,6 +60,13 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from palclient.models import Suspect as Suspect
     from palclient.models import TriadStatus as TriadStatus
     from palclient.models import Waiting as Waiting
+    from palclient.optionsfile import OptionGroup as OptionGroup
+    from palclient.optionsfile import OptionRule as OptionRule
+    from palclient.optionsfile import OptionsFile as OptionsFile
+    from palclient.optionsfile import OtherOption as OtherOption
+    from palclient.optionsfile import read_options_file as read_options_file
+    from palclient.serverlines import ServerLine as ServerLine
+    from palclient.serverlines import VendorLine as VendorLine
     from palclient.servername import parse_servername as parse_servername
 
 __version__ = "0.1.0"
@@ -66,11 +79,16 @@ _HOMES = {
         "CheckoutDenied CheckoutTimeout ClientClosed ConfigError IniError LeaseForked LeaseLost LicenseFileError NoQuorum NoServerReachable PalError"
         " ProtocolError SeatsTaken ServerNameError TriadUnavailable"
     ).split(),
+    "featurelines": ("Component", "FeatureLine", "PackageLine"),
     "ini": ("IniDocument", "read_ini"),
+    "licensefile": ("LicenseFile", "read_license_file"),
+    "licensetext": ("Problem",),
     "models": (
         "Acquired Endpoint FeatureUsage Grant Holder LeaseState Lost MasterChanged NodeStatus Probe Reacquired Recovered Resumed Returned ServerName"
         " Suspect TriadStatus Waiting"
     ).split(),
+    "optionsfile": ("OptionGroup", "OptionRule", "OptionsFile", "OtherOption", "read_options_file"),
+    "serverlines": ("ServerLine", "VendorLine"),
     "servername": ("parse_servername",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

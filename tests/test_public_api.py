@@ -12,10 +12,11 @@ import palclient
 from palclient import errors
 
 NAMES = (
-    "Acquired CheckoutDenied CheckoutTimeout Client ClientClosed Config ConfigError Endpoint FeatureUsage Grant Holder IniDocument IniError Lease LeaseForked "
-    "LeaseLost LeaseState LicenseFileError Lost MasterChanged NoQuorum NoServerReachable NodeStatus PalError Probe ProtocolError Reacquired Recovered Resumed "
-    "Returned RetryPolicy SeatsTaken ServerName ServerNameError Suspect TriadStatus TriadUnavailable Waiting __version__ checkout find_servername "
-    "parse_servername read_ini"
+    "Acquired CheckoutDenied CheckoutTimeout Client ClientClosed Component Config ConfigError Endpoint FeatureLine FeatureUsage Grant Holder "
+    "IniDocument IniError Lease LeaseForked LeaseLost LeaseState LicenseFile LicenseFileError Lost MasterChanged NoQuorum NoServerReachable "
+    "NodeStatus OptionGroup OptionRule OptionsFile OtherOption PackageLine PalError Probe Problem ProtocolError Reacquired Recovered Resumed "
+    "RetryPolicy Returned SeatsTaken ServerLine ServerName ServerNameError Suspect TriadStatus TriadUnavailable VendorLine Waiting __version__ "
+    "checkout find_servername parse_servername read_ini read_license_file read_options_file"
 ).split()
 
 
