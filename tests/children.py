@@ -70,14 +70,14 @@ class Child:
         """The process id."""
         return self.process.pid
 
-    def wait_for(self, beginning: str) -> str:
-        """The next line that begins so."""
+    def wait_for(self, words: str) -> str:
+        """The next line with these words."""
         deadline = time.monotonic() + LIMIT_S
         while True:
             line = self._lines.get(timeout=max(0.01, deadline - time.monotonic()))
-            assert line is not None, f"it ended before {beginning!r}; it said {self.said} and complained: {self._talk()}"
+            assert line is not None, f"it ended before {words!r}; it said {self.said} and complained: {self._talk()}"
             self.said.append(line)
-            if line.startswith(beginning):
+            if words in line:
                 return line
 
     def tell(self, line: str = "") -> None:

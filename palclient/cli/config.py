@@ -42,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
     for warning in found.warnings:
         complain(f"warning: {warning}")
     for one in outranking:
-        complain(f"note: {one}")
+        complain(f"note: {one.name} is {one.value} ({one.place}); palclient does not go by it, other programs on this machine may")
     return 0
