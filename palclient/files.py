@@ -83,11 +83,14 @@ def create_file(path: str, content: bytes, *, scratch: str | None = None) -> Non
 
 
 def refuse_unwritable(target: str) -> None:
-    """Raise ``PermissionError`` where ``target`` is read-only, or its folder is: a rename must not get around what somebody has locked."""
+    """Raise ``PermissionError`` where this user may not write to ``target`` or its folder: a rename must not get around what somebody has locked.
+
+    On POSIX the superuser may; on Windows nobody may write to a file with the read-only attribute, which ``os.access`` knows.
+    """
     status = os.stat(target)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a folder or a device, and not a file", target)
-    if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+    if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "it is read-only for this user", target)
     if not os.access(os.path.dirname(target) or ".", os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "its folder is read-only for this user", target)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from palclient.errors import ConfigError
 from palclient.models import ServerName
-from palclient.redirect.change import Wish, carried_out, restorable, tidied
+from palclient.redirect.change import Wish, carried_out, done, restorable, tidied
 from palclient.redirect.crew import Crew, Late
 from palclient.redirect.find import Found, Look, looked_at, nothing_found, place_of
 from palclient.redirect.journal import Journal, default_path, read_journal
@@ -121,6 +121,10 @@ class RedirectPlan:
         """The files that are settled: right already, skipped, failed."""
         return tuple(result for result in self.results if isinstance(result, FileOutcome))
 
+    def foreseen(self) -> tuple[FileOutcome, ...]:
+        """What ``apply`` would report if every change can be written."""
+        return tuple(done(result) if isinstance(result, FileChange) else result for result in self.results)
+
     def diff(self) -> str:
         """The changes as a unified diff, for people.  Does not block."""
         return "".join(change.hunk for change in self.changes)
@@ -203,7 +207,7 @@ def _found(named: list[Look], wish: Wish, limits: _Limits, on_progress: Progress
     known = len(named)
     for look in named:
         crew.add(look)
-    for done, (look, found) in enumerate(crew.results(), start=1):
+    for ended, (look, found) in enumerate(crew.results(), start=1):
         if isinstance(found, Late):
             results.append((look.order, _silent(look.path, found, limits)))
         else:
@@ -212,7 +216,7 @@ def _found(named: list[Look], wish: Wish, limits: _Limits, on_progress: Progress
                 crew.add(further)
             results += [(look.order, result) for result in found.results]
         if on_progress is not None:
-            on_progress(done, known)
+            on_progress(ended, known)
     return results
 
 

@@ -93,6 +93,11 @@ def carried_out(change: FileChange, run: str, is_wanted: Callable[[], bool]) -> 
         return replace(failure(change.path, error), line=change.line, old=change.old, new=change.new)
 
 
+def done(change: FileChange) -> FileOutcome:
+    """The outcome of a change that was written."""
+    return FileOutcome(path=change.path, status=Status.CHANGED, line=change.line, old=change.old, new=change.new, warnings=change.warnings)
+
+
 def tidied(change: FileChange, run: str) -> None:
     """Remove the scratch file that a run which was killed may have left."""
     discard(os.path.join(os.path.dirname(change.target), _scratch(change, run)))
@@ -163,12 +168,10 @@ def _splice(document: IniDocument, entry: IniEntry, text: str) -> Splice:
 
 
 def _remark_warning(entry: IniEntry) -> tuple[IniWarning, ...]:
-    value, mark, remark = entry.value.partition(";")
+    value, mark, _ = entry.value.partition(";")
     if not mark:
         return ()
-    message = (
-        f"The old value went on after {value.rstrip()!a} with {mark + remark!a}; all of it is replaced, since INI files have no inline comments."
-    )
+    message = f"All of the old value {entry.value!a} is replaced, also what stands behind the semicolon: INI files have no inline comments."
     return (IniWarning(line=entry.line, column=entry.column + len(value), message=message),)
 
 
@@ -214,7 +217,7 @@ def _create(change: FileChange, run: str) -> FileOutcome:
         create_file(change.target, content, scratch=_scratch(change, run))
     except FileExistsError:
         return _changed_since(change, "somebody else has made the file since it was looked at")
-    return _done(change)
+    return done(change)
 
 
 def _replace(change: FileChange, run: str, is_wanted: Callable[[], bool]) -> FileOutcome:
@@ -238,7 +241,7 @@ def _replace(change: FileChange, run: str, is_wanted: Callable[[], bool]) -> Fil
             os.unlink(change.target)
     except _MeanwhileError:
         return _changed_since(change, "the file was changed by somebody else at this very moment")
-    return _done(change)
+    return done(change)
 
 
 class _MeanwhileError(Exception):
@@ -263,7 +266,3 @@ def _changed_since(change: FileChange, reason: str) -> FileOutcome:
     return FileOutcome(
         path=change.path, status=Status.SKIPPED, why=Why.CHANGED_SINCE, reason=reason, line=change.line, old=change.old, new=change.new
     )
-
-
-def _done(change: FileChange) -> FileOutcome:
-    return FileOutcome(path=change.path, status=Status.CHANGED, line=change.line, old=change.old, new=change.new, warnings=change.warnings)
