@@ -80,8 +80,7 @@ class Client:
             timeout_s=self._timeout_s if timeout is None else _checked_timeout(timeout),
             wait_s=float("inf") if wait is None else _checked_timeout(wait),
         )
-        if count < 1:
-            raise ConfigError(f"count must be at least 1, and is {count}.")
+        _check_asked(feature, count)
         session = self._open()
         request = CheckoutRequest(
             id=str(uuid4()), feature=feature, version=version, count=count, holder=self._holder or session.holder, nonce=uuid4().hex
@@ -91,13 +90,14 @@ class Client:
 
     def status(self, *, timeout: float = STATUS_S) -> TriadStatus:
         """Ask every node for its state, side by side.  Blocks for ``timeout`` seconds at most; a silent node is ``unreachable``, no error."""
+        timeout_s = _checked_timeout(timeout)
         session = self._open()
-        return run(flows.status(session.means, now=monotonic(), timeout_s=timeout), session.transport)
+        return run(flows.status(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
     def usage(self, *, timeout: float | None = None) -> tuple[FeatureUsage, ...]:
         """Ask the master who holds what.  Blocks for ``timeout`` seconds at most; raises TriadUnavailable when no master answers in time."""
-        session = self._open()
         timeout_s = self._timeout_s if timeout is None else _checked_timeout(timeout)
+        session = self._open()
         return run(flows.usage(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
     @property
@@ -208,6 +208,13 @@ def default_client(*, servers: str | ServerName | None = None, ini: str | os.Pat
         if client is None or client._is_closed:  # noqa: SLF001  # this module's own
             client = _default_clients[name] = Client(config.servername)
         return client
+
+
+def _check_asked(feature: str, count: int) -> None:
+    if not feature:
+        raise ConfigError("The feature has no name: write it as the FEATURE line of the license file does.")
+    if count < 1 or count != int(count):
+        raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
 
 
 def _checked_timeout(seconds: float) -> float:
