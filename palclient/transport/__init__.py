@@ -7,6 +7,8 @@ one's own.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from palclient.core.flow import Call
 from palclient.transport.connections import Connections
 from palclient.transport.exchange import Exchange
@@ -45,5 +47,20 @@ class Transport:
         self._connections.drop_idle()
 
 
-AnyTransport = Transport | InjectedTransport
 AnyExchange = Exchange | InjectedExchange
+
+
+class AnyTransport(Protocol):
+    """What a session and the runner of threads need of the network: ``Transport`` and its stand-ins."""
+
+    def exchange(self, call: Call, wakeup: Wakeup) -> AnyExchange:
+        """Begin a call."""
+
+    def drop_connections(self) -> None:
+        """Use no connection again that is open now."""
+
+    def forget(self) -> None:
+        """In a forked child: own nothing of the parent's."""
+
+    def close(self) -> None:
+        """Close what is idle."""

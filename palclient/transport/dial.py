@@ -16,7 +16,7 @@ from palclient.transport.system import IN_PROGRESS, Trouble, explained
 if TYPE_CHECKING:
     from palclient.transport.connections import Connection, Connections, NodeKey
     from palclient.transport.names import Address, Lookup, Names
-    from palclient.transport.system import Wakeup
+    from palclient.transport.system import Nudged, Wakeup
 
 
 class Dial:
@@ -28,29 +28,28 @@ class Dial:
         self._key = key
         self._connections = connections
         self._names = names
-        self._wakeup = wakeup
         self._began = now
         self._by = by
-        self._late_at = min(by, now + NAME_LATE_S)
-        self._lookup: Lookup | None = None
-        self._todo: list[Address] | None = None
+        self._search: Search | None = Search(key[0], names, wakeup, now=now, by=by)
+        self._todo: list[Address] = []
         self._trying: Address | None = None
         self._connection: Connection | None = None
         self._troubles: list[Trouble] = []
 
     def advance(self, now: float) -> Connection | None:
         """Do what can be done without waiting.  Returns the connection, or None: wait, and call again.  Raises Trouble when no address is left."""
-        if self._todo is None:
-            found = self._find(now)
+        if self._search is not None:
+            found = self._search.advance(now)
+            self.due = self._search.due
             if found is None:
                 return None
-            self._todo = list(found)
+            self._search, self._todo = None, list(found)
         elif self._connection is not None:
             self._look_at(self._connection, now)
         while self._connection is None and self._todo:
             self._try(self._todo.pop(0), now)
         if self._connection is None:
-            raise self._defeat()
+            raise defeat(self._key[0], self._names, self._troubles)
         if self._trying is not None:
             return None
         connection, self._connection = self._connection, None
@@ -58,37 +57,16 @@ class Dial:
 
     def cancel(self) -> None:
         """Close what is open."""
-        if self._lookup is not None:
-            self._names.leave(self._lookup, self._wakeup)
+        if self._search is not None:
+            self._search.cancel()
         if self._connection is not None:
             self._connections.close(self._connection)
             self._connection = None
 
-    def _find(self, now: float) -> tuple[Address, ...] | None:
-        """The addresses of the host, or None while they are being looked up."""
-        host = self._key[0]
-        if self._lookup is None:
-            fresh = self._names.known(host, since=now - NAME_FRESH_S)
-            if fresh:
-                return fresh
-            self._lookup = self._names.look_up(host, self._wakeup)
-        if self._lookup.is_done or now >= self._late_at:
-            found = self._lookup.addresses or self._names.known(host)
-            if found:
-                self.cancel()
-                return found
-        if self._lookup.is_done:
-            raise Trouble(Outcome.NAME_UNKNOWN, f"{host}: {self._lookup.error}")
-        if now >= self._by:
-            self.cancel()
-            raise Trouble(Outcome.TIMED_OUT, f"the name {host} was not resolved within {now - self._began:.3g} s")
-        self.due = self._late_at if now < self._late_at else self._by
-        return None
-
     def _try(self, address: Address, now: float) -> None:
         """Begin to connect to one address.  Failures are noted."""
         family, (ip, _, *rest) = address
-        self.due = now + max(0.0, self._by - now) / (1 + len(self._todo or ()))
+        self.due = now + max(0.0, self._by - now) / (1 + len(self._todo))
         self._trying = address
         try:
             self._connection = self._connections.open(self._key, family)
@@ -109,25 +87,78 @@ class Dial:
             self._give_up(*explained(code))
         elif not is_connected(connection.sock):
             if now >= self.due:
-                self._give_up(Outcome.TIMED_OUT, f"no answer to the connection request within {now - self._began:.3g} s")
+                self._give_up(Outcome.TIMED_OUT, unheard(now - self._began))
         elif is_own_echo(connection.sock):
-            self._give_up(Outcome.REFUSED, "nobody listens there")
+            self._give_up(Outcome.REFUSED, NOBODY)
         elif self._trying is not None:
             self._names.worked(self._key[0], self._trying)
             self._trying = None
 
     def _give_up(self, outcome: Outcome, detail: str) -> None:
         """This address failed."""
-        self._troubles.append(Trouble(outcome, detail if self._trying is None else f"{self._trying[1][0]}: {detail}"))
+        self._troubles.append(Trouble(outcome, detail if self._trying is None else at_address(self._trying, detail)))
         if self._connection is not None:
             self._connections.close(self._connection)
             self._connection = None
 
-    def _defeat(self) -> Trouble:
-        """What to say when every address failed: a refusal says most, since something answered."""
-        self._names.doubt(self._key[0])
-        telling = next((trouble for trouble in self._troubles if trouble.outcome is Outcome.REFUSED), self._troubles[-1])
-        return Trouble(telling.outcome, "; ".join(trouble.detail for trouble in self._troubles))
+
+NOBODY = "nobody listens there"
+
+
+def unheard(after_s: float) -> str:
+    """What to say of an address that did not answer."""
+    return f"no answer to the connection request within {after_s:.3g} s"
+
+
+def at_address(address: Address, detail: str) -> str:
+    """What happened, and where."""
+    return f"{address[1][0]}: {detail}"
+
+
+def defeat(host: str, names: Names, troubles: list[Trouble]) -> Trouble:
+    """What to say when every address failed: a refusal says most, since something answered."""
+    names.doubt(host)
+    telling = next((trouble for trouble in troubles if trouble.outcome is Outcome.REFUSED), troubles[-1])
+    return Trouble(telling.outcome, "; ".join(trouble.detail for trouble in troubles))
+
+
+class Search:
+    """The addresses of one host, from the resolver or from memory.  Wait until ``wakeup`` is nudged, at the latest until ``due``."""
+
+    def __init__(self, host: str, names: Names, wakeup: Nudged, *, now: float, by: float) -> None:
+        self.due = now
+        self._host = host
+        self._names = names
+        self._wakeup = wakeup
+        self._began = now
+        self._by = by
+        self._late_at = min(by, now + NAME_LATE_S)
+        self._lookup: Lookup | None = None
+
+    def advance(self, now: float) -> tuple[Address, ...] | None:
+        """The addresses, or None: wait, and call again.  Raises Trouble when there are none."""
+        if self._lookup is None:
+            fresh = self._names.known(self._host, since=now - NAME_FRESH_S)
+            if fresh:
+                return fresh
+            self._lookup = self._names.look_up(self._host, self._wakeup)
+        if self._lookup.is_done or now >= self._late_at:
+            found = self._lookup.addresses or self._names.known(self._host)
+            if found:
+                self.cancel()
+                return found
+        if self._lookup.is_done:
+            raise Trouble(Outcome.NAME_UNKNOWN, f"{self._host}: {self._lookup.error}")
+        if now >= self._by:
+            self.cancel()
+            raise Trouble(Outcome.TIMED_OUT, f"the name {self._host} was not resolved within {now - self._began:.3g} s")
+        self.due = self._late_at if now < self._late_at else self._by
+        return None
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+        if self._lookup is not None:
+            self._names.leave(self._lookup, self._wakeup)
 
 
 def is_connected(sock: socket.socket) -> bool:

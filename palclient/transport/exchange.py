@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from palclient.core.flow import Answered, Call, Failed, Outcome
 from palclient.transport.dial import Dial
-from palclient.transport.system import Trouble, explained
+from palclient.transport.system import Trouble, trouble_of
 
 if TYPE_CHECKING:
     from palclient.transport.connections import Connection, Connections
@@ -82,11 +82,11 @@ class Exchange:
             elif _receive(connection, reply):
                 return self._answered(now, connection, reply)
             if now >= self.call.answer_by:
-                return self._troubled(now, self._late(now))
+                return self._troubled(now, late(now - self._sent_at, self._reply, is_written=not self._pending))
         except Trouble as trouble:
             return self._troubled(now, trouble)
         except OSError as error:
-            return self._troubled(now, Trouble(*explained(error.errno or 0)))
+            return self._troubled(now, trouble_of(error))
         return None
 
     def cancel(self) -> None:
@@ -126,7 +126,7 @@ class Exchange:
             self._pending = self._pending[count:]
         self.is_writing = bool(self._pending)
         if not self._pending:
-            self._reply = _new_reply(self.call.request.method)
+            self._reply = new_reply(self.call.request.method)
 
     def _answered(self, now: float, connection: Connection, reply: Reply) -> Answered:
         if reply.leaves_open:
@@ -139,26 +139,32 @@ class Exchange:
     def _troubled(self, now: float, trouble: Trouble) -> Failed | None:
         """End the call, unless the trouble only says that the peer had closed an idle connection meanwhile: then ask again on a new one."""
         was_reused = self._connection is not None and self._connection.reused
-        has_heard = self._reply is not None and self._reply.received_bytes > 0
         self.cancel()
-        if was_reused and not has_heard and trouble.outcome is not Outcome.TIMED_OUT:
+        if was_reused and was_merely_idle(self._reply, trouble):
             self._pending, self._reply = b"", None
             self._dial = self._new_dial(now, now + self.call.connect_by - self._began)
             self.due = now
             return None
         return Failed(call_id=self.call.id, now=now, outcome=trouble.outcome, sent=self._sent, detail=trouble.detail)
 
-    def _late(self, now: float) -> Trouble:
-        """What to say at the deadline."""
-        waited = f"within {now - self._sent_at:.3g} s"
-        if self._pending:
-            return Trouble(Outcome.TIMED_OUT, f"did not take the whole request {waited}")
-        if self._reply is None or not self._reply.received_bytes:
-            return Trouble(Outcome.TIMED_OUT, f"no answer {waited}")
-        return Trouble(Outcome.TIMED_OUT, f"no whole answer {waited}: {self._reply.received_bytes} bytes came")
+
+def was_merely_idle(reply: Reply | None, trouble: Trouble) -> bool:
+    """Whether trouble on a connection that was used before only says that the peer had closed it meanwhile."""
+    return (reply is None or not reply.received_bytes) and trouble.outcome is not Outcome.TIMED_OUT
 
 
-def _new_reply(method: str) -> Reply:
+def late(waited_s: float, reply: Reply | None, *, is_written: bool) -> Trouble:
+    """What to say at the deadline, so long after the request was sent."""
+    waited = f"within {waited_s:.3g} s"
+    if not is_written:
+        return Trouble(Outcome.TIMED_OUT, f"did not take the whole request {waited}")
+    if reply is None or not reply.received_bytes:
+        return Trouble(Outcome.TIMED_OUT, f"no answer {waited}")
+    return Trouble(Outcome.TIMED_OUT, f"no whole answer {waited}: {reply.received_bytes} bytes came")
+
+
+def new_reply(method: str) -> Reply:
+    """What is going to take the answer in."""
     from palclient.transport.reply import Reply  # a cold process loads h11 (40 ms) while its first answer is on its way
 
     return Reply(method)
@@ -170,6 +176,11 @@ def _receive(connection: Connection, reply: Reply) -> bool:
         data = connection.sock.recv(READ_BYTES)
     except BlockingIOError:
         return False
+    return taken_in(reply, data)
+
+
+def taken_in(reply: Reply, data: bytes) -> bool:
+    """Take the next bytes (none: the peer closed).  Returns whether the answer is whole; raises Trouble when it never will be."""
     if not data and not reply.received_bytes:
         raise Trouble(Outcome.CUT_SHORT, "closed the connection without an answer")
     return reply.feed(data)

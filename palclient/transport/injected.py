@@ -62,63 +62,73 @@ class InjectedExchange:
             self._wakeup.open()
             threading.Thread(target=self._run, args=(now,), name="palclient-call", daemon=True).start()
         if self._end is None and now >= self.call.answer_by:
-            return self._failed(now, Outcome.TIMED_OUT, sent=True, detail=f"no answer within {now - self._sent_at:.3g} s")
+            return silence(self.call, now, now - self._sent_at)
         return self._end
 
     def cancel(self) -> None:
         """Nobody asks for the end any more."""
 
-    def _failed(self, now: float, outcome: Outcome, *, sent: bool, detail: str) -> Failed:
-        return Failed(call_id=self.call.id, now=now, outcome=outcome, sent=sent, detail=detail)
-
     def _run(self, sent_at: float) -> None:
         """The helper thread."""
-        import httpx
-
         try:
             self._end = self._ask(sent_at)
-        except Trouble as trouble:
-            self._end = self._failed(monotonic(), trouble.outcome, sent=True, detail=trouble.detail)
-        except httpx.TransportError as error:
-            is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            self._end = self._failed(monotonic(), _outcome(error), sent=not is_unsent, detail=str(error) or type(error).__name__)
-        except Exception as error:
-            import logging
-
-            # Broad: the transport is the user's code, on a thread where nobody else would hear of its mistakes.
-            logging.getLogger("palclient").exception("the injected transport failed")
-            self._end = self._failed(monotonic(), Outcome.NOT_OURS, sent=True, detail=f"the injected transport raised {error!r}")
+        except Exception as error:  # noqa: BLE001 - the transport is the user's code, and nobody else hears of its mistakes: they are logged
+            self._end = failure(self.call, error)
         self._wakeup.nudge()
 
     def _ask(self, sent_at: float) -> Answered:
-        import httpx
-
-        call = self.call
-        left_s = {"connect": call.connect_by - sent_at, "pool": call.connect_by - sent_at}
-        left_s |= {"read": call.answer_by - sent_at, "write": call.answer_by - sent_at}
-        request = httpx.Request(
-            call.request.method,
-            f"http://{authority(call)}{call.request.target}",
-            headers=fields(call),
-            content=call.request.body,
-            extensions={"timeout": left_s},
-        )
-        response = self._transport.handle_request(request)
+        response = self._transport.handle_request(request_of(self.call, sent_at))
+        body = bytearray()
         try:
-            body = _bounded_body(response)
+            for data in response.iter_bytes():
+                add_bounded(body, data)
         finally:
             response.close()
-        content_type = response.headers.get("content-type", "")
-        return Answered(call_id=call.id, now=monotonic(), sent_at=sent_at, status=response.status_code, content_type=content_type, body=body)
+        return answer(self.call, response, bytes(body), sent_at)
 
 
-def _bounded_body(response: httpx.Response) -> bytes:
-    body = bytearray()
-    for data in response.iter_bytes():
-        body += data
-        if len(body) > REPLY_LIMIT_BYTES:
-            raise Trouble(Outcome.NOT_OURS, f"an answer of more than {REPLY_LIMIT_BYTES} bytes, which is what the protocol allows")
-    return bytes(body)
+def request_of(call: Call, now: float) -> httpx.Request:
+    """A call as httpx has it, with its deadlines as timeouts."""
+    import httpx
+
+    left_s = {"connect": call.connect_by - now, "pool": call.connect_by - now, "read": call.answer_by - now, "write": call.answer_by - now}
+    url = f"http://{authority(call)}{call.request.target}"
+    return httpx.Request(call.request.method, url, headers=fields(call), content=call.request.body, extensions={"timeout": left_s})
+
+
+def add_bounded(body: bytearray, data: bytes) -> None:
+    """Take the next bytes of a body.  Raises Trouble when they are too many."""
+    body += data
+    if len(body) > REPLY_LIMIT_BYTES:
+        raise Trouble(Outcome.NOT_OURS, f"an answer of more than {REPLY_LIMIT_BYTES} bytes, which is what the protocol allows")
+
+
+def answer(call: Call, response: httpx.Response, body: bytes, sent_at: float) -> Answered:
+    """A whole answer."""
+    content_type = response.headers.get("content-type", "")
+    return Answered(call_id=call.id, now=monotonic(), sent_at=sent_at, status=response.status_code, content_type=content_type, body=body)
+
+
+def silence(call: Call, now: float, waited_s: float) -> Failed:
+    """No answer by the deadline."""
+    return Failed(call_id=call.id, now=now, outcome=Outcome.TIMED_OUT, sent=True, detail=f"no answer within {waited_s:.3g} s")
+
+
+def failure(call: Call, error: Exception) -> Failed:
+    """What an exception of a user's transport means; one that is none of httpx's is a mistake, and logged."""
+    import httpx
+
+    if isinstance(error, Trouble):
+        outcome, sent, detail = error.outcome, True, error.detail
+    elif isinstance(error, httpx.TransportError):
+        sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        outcome, detail = _outcome(error), str(error) or type(error).__name__
+    else:
+        import logging
+
+        logging.getLogger("palclient").error("the injected transport failed", exc_info=error)
+        outcome, sent, detail = Outcome.NOT_OURS, True, f"the injected transport raised {error!r}"
+    return Failed(call_id=call.id, now=monotonic(), outcome=outcome, sent=sent, detail=detail)
 
 
 def _outcome(error: httpx.TransportError) -> Outcome:

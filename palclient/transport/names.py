@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from palclient.transport.system import Wakeup, monotonic
+from palclient.transport.system import Nudged, monotonic
 
 NAME_FRESH_S = 10.0  # a burst of new connections asks the resolver once
 NAME_LATE_S = 0.05  # how long known addresses are held back for an answer of the resolver
@@ -30,7 +30,7 @@ class Lookup:
         self.is_done = False
         self.addresses: tuple[Address, ...] = ()
         self.error = ""
-        self.waiting: list[Wakeup] = []
+        self.waiting: list[Nudged] = []
 
 
 Resolve = Callable[[str, int], tuple[Address, ...]]
@@ -65,7 +65,7 @@ class Names:
             return system_addresses(host, socket.AI_NUMERICHOST)
         return ()
 
-    def look_up(self, host: str, wakeup: Wakeup) -> Lookup:
+    def look_up(self, host: str, wakeup: Nudged) -> Lookup:
         """Ask the resolver, or join the question that is under way; ``wakeup`` is nudged when it is done."""
         wakeup.open()
         with self._lock:
@@ -84,7 +84,7 @@ class Names:
             lookup.error, lookup.is_done = str(error), True
             del self._running[host]
 
-    def leave(self, lookup: Lookup, wakeup: Wakeup) -> None:
+    def leave(self, lookup: Lookup, wakeup: Nudged) -> None:
         """Wait no longer."""
         with self._lock, suppress(ValueError):
             lookup.waiting.remove(wakeup)

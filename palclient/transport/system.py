@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from palclient.core.flow import Outcome
 
@@ -58,6 +59,31 @@ class Trouble(Exception):
         super().__init__(detail)
         self.outcome = outcome
         self.detail = detail
+
+
+def trouble_of(error: OSError) -> Trouble:
+    """An error of the system.  Some that Windows reports have a class that fits, and a number that does not."""
+    outcome, detail = explained(error.errno or 0)
+    if outcome is Outcome.UNREACHABLE:
+        outcome = next((other for kind, other in _BY_CLASS if isinstance(error, kind)), outcome)
+    return Trouble(outcome, detail if error.errno else str(error) or type(error).__name__)
+
+
+_BY_CLASS = (
+    (ConnectionRefusedError, Outcome.REFUSED),
+    (TimeoutError, Outcome.TIMED_OUT),
+    (ConnectionError, Outcome.RESET),
+)
+
+
+class Nudged(Protocol):
+    """Whoever waits for another thread's work: it opens its wakeup, looks once more whether the work is done, and waits for the nudge."""
+
+    def open(self) -> None:
+        """Be ready for nudges."""
+
+    def nudge(self) -> None:
+        """From any thread, without blocking."""
 
 
 class Wakeup:
