@@ -363,8 +363,11 @@ def signed_text(license_file: LicenseFile, line: FeatureLine | PackageLine) -> b
 
 
 def read_sign(sign: str) -> tuple[bytes, bytes] | None:
-    """Public key and signature of a ``SIGN=`` value of this project's own form, both empty when it is damaged; None for a vendor's form."""
-    if not sign.lower().startswith("ed25519:"):
+    """Public key and signature of a ``SIGN=`` value of this project's own form, both empty when it is damaged; None for a vendor's form.
+
+    A vendor's has no colon.
+    """
+    if ":" not in sign:
         return None
     match = _SIGN(sign)
     return (bytes.fromhex(match[1]), bytes.fromhex(match[2])) if match else (b"", b"")
