@@ -40,12 +40,9 @@ _Edit = tuple[int, int, int, int]  # the lines [0:1] of the old text give way to
 def _edits(before: list[str], after: list[str]) -> list[_Edit]:
     if len(before) == len(after):
         return [(at, at + 1, at, at + 1) for at, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    same = 0
-    while same < len(before) and before[same] == after[same]:
-        same += 1
-    tail = 0
-    while tail < len(before) - same and before[-1 - tail] == after[-1 - tail]:
-        tail += 1
+    shorter = min(len(before), len(after))
+    same = next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    tail = next((at for at in range(shorter - same) if before[-1 - at] != after[-1 - at]), shorter - same)
     return [(same, len(before) - tail, same, len(after) - tail)]
 
 

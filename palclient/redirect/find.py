@@ -93,7 +93,11 @@ def _matched(look: Look) -> Found:
         path = os.path.join(look.path, head)
         return Found(looks=(_onward(look, path, tuple(tail)),)) if os.path.lexists(path) else Found()
     with os.scandir(look.path or ".") as entries:
-        found = [(entry.path, entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not entry.name.startswith(_SCRATCH)]
+        found = [
+            (os.path.join(look.path, entry.name), entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in entries
+            if not entry.name.startswith(_SCRATCH)
+        ]
     if head == "**":  # this folder, and every one below it; links are not followed, since they may lead back
         here = replace(look, parts=tuple(tail) or ("*",))
         return Found(looks=(here, *(replace(look, path=path) for path, _, is_folder in found if is_folder)))
