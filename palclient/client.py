@@ -6,13 +6,11 @@ import os
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from uuid import uuid4
 
+from palclient.asking import checked_reacquire, checked_timeout, closed, wanted
 from palclient.core import checkout as flows
 from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
-from palclient.core.wire import CheckoutRequest
-from palclient.errors import ClientClosed, ConfigError
 from palclient.holding import PICKLE_ADVICE, Fact, Holding
 from palclient.keeper import Listener
 from palclient.models import FeatureUsage, Holder, ServerName, TriadStatus
@@ -55,10 +53,10 @@ class Client:
     ) -> None:
         self._transport = transport
         self._where = {"servers": servers, "ini": ini, "app": app, "ini_names": ini_names}
-        self._timeout_s = _checked_timeout(timeout)
+        self._timeout_s = checked_timeout(timeout)
         self._policy = retry
         self._holder = holder
-        self._reacquire = _checked_reacquire(reacquire)
+        self._reacquire = checked_reacquire(reacquire)
         self._on_event = on_event
         self._lock = threading.Lock()
         self._session: Session | None = None
@@ -76,27 +74,27 @@ class Client:
         on_event: Listener | None = None,
     ) -> Lease:
         """Take ``count`` seats and keep them.  Arguments, errors and times as of ``palclient.checkout``."""
-        patience = flows.Patience(
-            timeout_s=self._timeout_s if timeout is None else _checked_timeout(timeout),
-            wait_s=float("inf") if wait is None else _checked_timeout(wait),
-        )
-        _check_asked(feature, count)
         session = self._open()
-        request = CheckoutRequest(
-            id=str(uuid4()), feature=feature, version=version, count=count, holder=self._holder or session.holder, nonce=uuid4().hex
+        asked = wanted(
+            feature=feature,
+            version=version,
+            count=count,
+            holder=self._holder or session.holder,
+            timeout=self._timeout_s if timeout is None else timeout,
+            wait=wait,
+            reacquire=reacquire or self._reacquire,
         )
-        again = _checked_reacquire(reacquire or self._reacquire) == "auto"
-        return Lease(session, session.acquire(request, patience, reacquire=again, on_event=on_event))
+        return Lease(session, session.acquire(asked.request, asked.patience, reacquire=asked.reacquire, on_event=on_event))
 
     def status(self, *, timeout: float = STATUS_S) -> TriadStatus:
         """Ask every node for its state, side by side.  Blocks for ``timeout`` seconds at most; a silent node is ``unreachable``, no error."""
-        timeout_s = _checked_timeout(timeout)
+        timeout_s = checked_timeout(timeout)
         session = self._open()
         return run(flows.status(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
     def usage(self, *, timeout: float | None = None) -> tuple[FeatureUsage, ...]:
         """Ask the master who holds what.  Blocks for ``timeout`` seconds at most; raises TriadUnavailable when no master answers in time."""
-        timeout_s = self._timeout_s if timeout is None else _checked_timeout(timeout)
+        timeout_s = self._timeout_s if timeout is None else checked_timeout(timeout)
         session = self._open()
         return run(flows.usage(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
@@ -122,7 +120,7 @@ class Client:
     def _open(self) -> Session:
         with self._lock:
             if self._is_closed:
-                raise ClientClosed("This client was closed.", advice="Make a new one, or call palclient.checkout, which keeps one for you.")
+                raise closed()
             if self._session is None or self._session.is_foreign:
                 from palclient.config import find_servername
 
@@ -208,22 +206,3 @@ def default_client(*, servers: str | ServerName | None = None, ini: str | os.Pat
         if client is None or client._is_closed:  # noqa: SLF001  # this module's own
             client = _default_clients[name] = Client(config.servername)
         return client
-
-
-def _check_asked(feature: str, count: int) -> None:
-    if not feature:
-        raise ConfigError("The feature has no name: write it as the FEATURE line of the license file does.")
-    if count < 1 or count != int(count):
-        raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
-
-
-def _checked_timeout(seconds: float) -> float:
-    if not seconds >= 0:
-        raise ConfigError(f"A time in seconds must be 0 or more, and is {seconds!r}.")
-    return float(seconds)
-
-
-def _checked_reacquire(word: str) -> str:
-    if word not in ("auto", "never"):
-        raise ConfigError(f'reacquire must be "auto" or "never", and is {word!r}.')
-    return word

@@ -1,0 +1,57 @@
+"""What is asked of a client, checked before any server is: the same for ``Client`` and ``AsyncClient``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from palclient.core.checkout import Patience
+from palclient.core.wire import CheckoutRequest
+from palclient.errors import ClientClosed, ConfigError
+from palclient.models import Holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A checkout: what the master is asked, how long is waited for it, and whether a seat that is lost is claimed again."""
+
+    request: CheckoutRequest
+    patience: Patience
+    reacquire: bool
+
+
+def wanted(*, feature: str, version: str, count: int, holder: Holder, timeout: float, wait: float | None, reacquire: str) -> Wanted:
+    """The checkout of these arguments, under a fresh id.  Raises ConfigError for impossible ones."""
+    check_asked(feature, count)
+    return Wanted(
+        request=CheckoutRequest(id=str(uuid4()), feature=feature, version=version, count=count, holder=holder, nonce=uuid4().hex),
+        patience=Patience(timeout_s=checked_timeout(timeout), wait_s=float("inf") if wait is None else checked_timeout(wait)),
+        reacquire=checked_reacquire(reacquire) == "auto",
+    )
+
+
+def check_asked(feature: str, count: int) -> None:
+    """Raise ConfigError for a checkout that no server could grant."""
+    if not feature:
+        raise ConfigError("The feature has no name: write it as the FEATURE line of the license file does.")
+    if count < 1 or count != int(count):
+        raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
+
+
+def checked_timeout(seconds: float) -> float:
+    """A time that may be waited.  Raises ConfigError for a negative one."""
+    if not seconds >= 0:
+        raise ConfigError(f"A time in seconds must be 0 or more, and is {seconds!r}.")
+    return float(seconds)
+
+
+def checked_reacquire(word: str) -> str:
+    """One of the two words.  Raises ConfigError for any other."""
+    if word not in ("auto", "never"):
+        raise ConfigError(f'reacquire must be "auto" or "never", and is {word!r}.')
+    return word
+
+
+def closed() -> ClientClosed:
+    """What a closed client raises."""
+    return ClientClosed("This client was closed.", advice="Make a new one, or call palclient.checkout, which keeps one for you.")
