@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 $(shell test ! -e $(READY) || $(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint fmt bench pyz lock clean venv
+.PHONY: help demo test test-all lint fmt bench prove pyz lock clean venv
 
 help:
 	@echo 'make demo      start three servers here, lose the primary, watch the checkout survive (15 s)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint      the checks alone: ruff, import-linter, mypy'
 	@echo 'make fmt       format the code and repair what ruff can repair'
 	@echo 'make bench     measure, and print the table'
+	@echo 'make prove     play thousands of histories of a failing triad, and switch off every safety rule in turn (8 minutes)'
 	@echo 'make pyz       build palclient-redirect.pyz, the redirect tool as one file for any Python 3.11 or later'
 	@echo 'make lock      resolve the pinned requirements anew'
 	@echo 'make clean     remove .venv and all that tools left behind'
@@ -69,21 +70,15 @@ fmt: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
 
-# The redirect tool as one file (R9): these modules import each other and the standard library alone, so it needs no .venv and no network.
-PYZ_MODULES := __init__ errors models servername ini files redirect/__init__ redirect/change redirect/crew redirect/diff redirect/find \
-               redirect/journal redirect/values cli/__init__ cli/screen cli/redirect cli/redirect_screen cli/verify \
-               core/__init__ core/checkout core/explain core/flow core/locate core/members core/retry core/topology core/wire
-PYZ_SOURCES := $(PYZ_MODULES:%=palclient/%.py)
-PYZ         ?= palclient-redirect.pyz
+# SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin.
+prove: $(READY)
+	@$(BIN)/python -m tests.simulation.prove $(SECONDS:%=--seconds %) $(HISTORIES:%=--histories %) $(SEED:%=--seed %)
 
-pyz: $(PYZ_SOURCES)
-	@rm -rf build/pyz && mkdir -p build/pyz/palclient/cli build/pyz/palclient/core build/pyz/palclient/redirect
-	@for source in $(PYZ_SOURCES); do cp $$source build/pyz/$$source || exit 1; done
-	@printf '%s\n' 'import sys' 'if sys.version_info < (3, 11):' \
-	    '    sys.exit("This needs Python 3.11 or later; it was started with %d.%d." % sys.version_info[:2])' \
-	    'from palclient.cli.redirect import main' 'sys.exit(main())' > build/pyz/__main__.py
-	@$(PYTHON) -m zipapp build/pyz --compress --python '/usr/bin/env python3' --output $(PYZ)
-	@rm -rf build/pyz
+# The redirect tool as one file. It needs no .venv and no network; without site-packages nothing but the standard library can get into it.
+PYZ ?= palclient-redirect.pyz
+
+pyz:
+	@$(PYTHON) -I -S -B tools/pyz.py $(PYZ)
 	@echo '$(PYZ) is ready: python3 $(PYZ) --help'
 
 # ------------------------------------------------------------------------------------------------------------- upkeep

@@ -139,7 +139,7 @@ def _take_in(line: Any, changes: dict[int, FileChange]) -> None:
 
 
 def _no_journal(path: str, line: int) -> ConfigError:
-    advice = "Name the file that the run printed; nothing was changed."
+    advice = "Name the file that the run printed. An empty one is of a run that was ended before it changed anything."
     return ConfigError(f"{path}, line {line}: this is no journal of palclient redirect.", path=path, line=line, advice=advice)
 
 
