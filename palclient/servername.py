@@ -28,7 +28,9 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
 _NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+"
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
-_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{64}}){_NAME})[ \t]*+"
+_GROUPS = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}(?::[1-9A-Fa-f][0-9A-Fa-f]{0,3})"  # no zero in front: then no other text is the same address
+_GOOD_IPV6 = rf"\[(?:(?:{_GROUPS}*+)?::(?:{_GROUPS}*+)?|{_GROUPS}{{7}})\]"
+_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{64}}){_NAME}|{_GOOD_IPV6})[ \t]*+"
 _GOOD = re.compile(rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+", re.ASCII).fullmatch
 _ENTRY = re.compile(
     rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])", re.ASCII
@@ -89,8 +91,12 @@ def _read_good(text: str) -> tuple[Endpoint, ...] | None:
     if match is None:
         return None
     port, host, port2, host2, port3, host3 = match.groups()
+    if "[" in text:
+        host, host2, host3 = host.strip("[]"), (host2 or "").strip("[]"), (host3 or "").strip("[]")
+        if max(host.count(":"), host2.count(":"), host3.count(":")) > 7:
+            return None  # perhaps too many groups; look closely
     first = Endpoint(host=host, port=int(port) if port else None)
-    if host3 is None:
+    if not host3:
         return (first,)
     if len({host.lower(), host2.lower(), host3.lower()}) < 3 and (None in {port, port2, port3} or len({port, port2, port3}) < 3):
         return None  # perhaps twins; look closely

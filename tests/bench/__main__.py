@@ -10,10 +10,17 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from tests.bench import cold, failover, warm
+from tests.bench import cold, failover, redirect, warm
 from tests.bench.pairs import Row
 
-PARTS: dict[str, Callable[[int], list[Row]]] = {"import": cold.imports, "warm": warm.checkouts, "cold": cold.processes, "failover": failover.losses}
+PARTS: dict[str, Callable[[int], list[Row]]] = {
+    "import": cold.imports,
+    "warm": warm.checkouts,
+    "cold": cold.processes,
+    "failover": failover.losses,
+    "readers": redirect.readers,
+    "redirect": redirect.redirects,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

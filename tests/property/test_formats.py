@@ -93,6 +93,18 @@ def test_the_quick_reader_and_the_careful_one_are_of_one_opinion(text: str) -> N
     assert quick is None or quick == _examine(text)
 
 
+GROUPS = st.sampled_from(["1", "ab", "FFFF", "::", "::", ":", ":", "0", "0db8", "12345", "1.2.3.4"])
+ADDRESSES = st.lists(GROUPS, min_size=1, max_size=17).map("".join) | st.ip_addresses(v=6).map(str)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["27000@", "27001@", "@", ""]), ADDRESSES), min_size=1, max_size=3))
+def test_the_quick_reader_and_the_careful_one_are_of_one_opinion_on_ipv6(servers: list[tuple[str, str]]) -> None:
+    """N2, N5: the quick one takes only addresses that no other text means, else two spellings of one server would pass as two."""
+    text = ",".join(f"{port}[{address}]" for port, address in servers)
+    quick = _read_good(text)
+    assert quick is None or quick == _examine(text)
+
+
 @given(NEARLY.filter(lambda text: ";" not in text))
 def test_a_semicolon_anywhere_is_refused(text: str) -> None:
     """N3."""
