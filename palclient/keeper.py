@@ -5,12 +5,12 @@ Both are daemon threads that start with the first need of them.  Neither is ever
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from palclient import log
 from palclient.core.locate import Means
 from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
 from palclient.models import Event, Resumed
@@ -84,9 +84,7 @@ def _ended(_: object, error: BaseException | None) -> None:
     from palclient.errors import ClientClosed
 
     if error is not None and not isinstance(error, ClientClosed):
-        import logging
-
-        logging.getLogger("palclient").critical("the keeper of the leases failed; they will run out", exc_info=error)
+        log.write("critical", "the keeper of the leases failed; they will run out", error=error)
 
 
 class AnyCourier(Protocol):
@@ -141,15 +139,5 @@ class Courier:
 def _call(listener: Listener, event: Event) -> None:
     try:
         listener(event)
-    except Exception:
-        import logging
-
-        # Broad: it is the application's code, and the seat must not depend on it.
-        logging.getLogger("palclient").exception("a listener failed on %r", event)
-
-
-def log(event: Event) -> None:
-    """Log an event; without importing logging for an application that does not."""
-    logging = sys.modules.get("logging")
-    if logging is not None:
-        logging.getLogger("palclient").info("%r", event)
+    except Exception as error:  # noqa: BLE001 - it is the application's code, and the seat must not depend on it; it is logged
+        log.write("error", "a listener failed on %r", event, error=error)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
-from palclient.core.flow import Event, Flow, Result, Step, Woke
+from palclient import log
+from palclient.core.flow import Answered, Call, Event, Failed, Flow, Result, Step, Woke
 from palclient.errors import ClientClosed
 from palclient.transport.system import Wakeup, monotonic
 
@@ -83,6 +84,7 @@ class Task(Generic[Result]):
                 ended = exchange.advance(now)
                 if ended is not None:
                     del self._exchanges[call_id]
+                    note_end(exchange.call, ended)
                     return ended
         if self._is_woken or (self._wake_at is not None and now >= self._wake_at):
             self._is_woken = False
@@ -117,6 +119,13 @@ class Task(Generic[Result]):
             if event is not None:
                 return event
             ready = wait(self._exchanges.values(), self._wakeup, min(self.due - now, SLICE_S))
+
+
+def note_end(call: Call, ended: Answered | Failed) -> None:
+    """Log how a call ended, for those who want to see every one."""
+    if log.is_shown("debug"):
+        came = f"{ended.status}" if isinstance(ended, Answered) else f"{ended.outcome.value} ({ended.detail})"
+        log.write("debug", "%s %s at %s: %s", call.request.method, call.request.target, call.endpoint, came)
 
 
 def run(flow: Flow[Result], transport: AnyTransport) -> Result:
@@ -239,11 +248,8 @@ class Loop:
 def _tell(on_done: OnDone, result: Any, error: BaseException | None) -> None:
     try:
         on_done(result, error)
-    except Exception:
-        import logging
-
-        # Broad: it is the submitter's code, and the other flows of the loop have nothing to do with its mistakes.
-        logging.getLogger("palclient").exception("the receiver of a flow's result failed")
+    except Exception as failure:  # noqa: BLE001 - it is the submitter's code; the other flows of the loop have nothing to do with it; it is logged
+        log.write("error", "the receiver of a flow's result failed", error=failure)
 
 
 def _drained(ready: set[int], wakeup: Wakeup) -> set[int]:

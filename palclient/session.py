@@ -14,6 +14,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from palclient import log
 from palclient.core import checkout as flows
 from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
@@ -22,8 +23,8 @@ from palclient.core.renewal import Kept, Leases
 from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
-from palclient.keeper import AnyCourier, Courier, Keeper, Listener, log
-from palclient.models import Acquired, Event, Holder, Returned
+from palclient.keeper import AnyCourier, Courier, Keeper, Listener
+from palclient.models import Acquired, Event, Holder, Lost, Returned
 from palclient.runner_sync import run
 from palclient.transport import AnyTransport, monotonic
 
@@ -53,6 +54,7 @@ class Session:
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
         self.means = Means(knowledge=self.knowledge, policy=policy, luck=_luck)
         self.keeper = Keeper(self.transport, self.leases, self.means, self._tell)
+        log.show_if_asked()
         _sessions.add(self)
 
     @property
@@ -143,7 +145,7 @@ class Session:
         self.keeper.forget()
 
     def _tell(self, event: Event) -> None:
-        log(event)
+        log.write("warning" if isinstance(event, Lost) else "info", "%r", event)
         with self.changed:
             self.changed.notify_all()
         lease_id = getattr(event, "lease_id", None)

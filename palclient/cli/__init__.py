@@ -6,12 +6,15 @@ import argparse
 import os
 import sys
 
-from palclient import errors
-from palclient.cli import config, demo, status
+from palclient import errors, log
 from palclient.cli.screen import complain
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
 OK, FAILED, USAGE, NOT_REACHABLE, NO_QUORUM, DENIED, TIMEOUT, INTERRUPTED = 0, 1, 2, 5, 6, 7, 8, 130
-COMMANDS = (demo, status, config)
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.ConfigError, USAGE),
@@ -23,15 +26,28 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 
+def commands() -> tuple[ModuleType, ...]:
+    """The modules of all commands.  Imported here, since the one-file tool comes in by ``redirect`` and has nothing of the others (R9)."""
+    from palclient.cli import config, demo, redirect, status
+    from palclient.cli import license as license_command
+
+    return (demo, status, config, redirect, license_command)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; gives the exit code.  A user never sees a traceback, unless PALCLIENT_LOG is ``debug``."""
+    """Run one command; gives the exit code."""
     parser = argparse.ArgumentParser(prog="palclient", description="Floating licenses from three redundant servers.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_to(commands)
+    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in commands():
+        command.add_to(parts)
     options = parser.parse_args(argv)
+    return guarded(options.run, options)
+
+
+def guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; gives its exit code, or that of its error.  A user never sees a traceback, unless PALCLIENT_LOG is ``debug``."""
     try:
-        code: int = options.run(options)
+        code = run(options)
         sys.stdout.flush()
     except errors.PalError as error:
         complain(str(error))
@@ -48,9 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _internal(error: Exception) -> int:
-    if os.environ.get("PALCLIENT_LOG") == "debug":
-        import logging
-
-        logging.getLogger("palclient").critical("internal error", exc_info=error)
+    log.show_if_asked()
+    log.write("critical", "internal error", error=error)
     complain(f"Something went wrong inside palclient: {type(error).__name__}: {error}\nSet PALCLIENT_LOG=debug to see where, and report it.")
     return FAILED

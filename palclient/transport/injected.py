@@ -7,8 +7,11 @@ was given up is left to end by itself, unheard.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from palclient import log
 from palclient.core.flow import Answered, Call, Failed, Outcome
 from palclient.transport.exchange import authority, fields
 from palclient.transport.system import REPLY_LIMIT_BYTES, Trouble, monotonic, outcome_of
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     import httpx
 
     from palclient.transport.system import Wakeup
+
+OnEnd = Callable[[Answered | Failed], None]
+Send = Callable[[Call, float, OnEnd], None]
 
 
 class InjectedTransport:
@@ -27,7 +33,7 @@ class InjectedTransport:
 
     def exchange(self, call: Call, wakeup: Wakeup) -> InjectedExchange:
         """Begin a call; the first ``advance`` sends it."""
-        return InjectedExchange(call, wakeup, self._transport)
+        return InjectedExchange(call, wakeup, self._send)
 
     def drop_connections(self) -> None:
         """Nothing: the connections are the user's."""
@@ -39,18 +45,36 @@ class InjectedTransport:
         """Close the user's transport."""
         self._transport.close()
 
+    def _send(self, call: Call, sent_at: float, on_end: OnEnd) -> None:
+        threading.Thread(target=lambda: on_end(self._asked(call, sent_at)), name="palclient-call", daemon=True).start()
+
+    def _asked(self, call: Call, sent_at: float) -> Answered | Failed:
+        """On the helper thread: how the call ends."""
+        try:
+            response = self._transport.handle_request(request_of(call, sent_at))
+            body = bytearray()
+            with closing(response):
+                for data in response.iter_bytes():
+                    add_bounded(body, data)
+        except Exception as error:  # noqa: BLE001 - the transport is the user's code, and nobody else hears of its mistakes: they are logged
+            return failure(call, error)
+        return answer(call, response, bytes(body), sent_at)
+
 
 class InjectedExchange:
-    """One call on a thread of its own.  ``fd`` is always -1: only the wakeup tells that it can go on."""
+    """One call that goes on elsewhere.  ``fd`` is always -1: only the wakeup tells that it can go on.
+
+    ``send(call, now, on_end)`` returns at once, and has ``on_end`` told from any thread how the call ended.
+    """
 
     fd = -1
     is_writing = False
 
-    def __init__(self, call: Call, wakeup: Wakeup, transport: httpx.BaseTransport) -> None:
+    def __init__(self, call: Call, wakeup: Wakeup, send: Send) -> None:
         self.call = call
         self.due = 0.0  # at once
         self._wakeup = wakeup
-        self._transport = transport
+        self._send = send
         self._sent_at: float | None = None
         self._end: Answered | Failed | None = None
 
@@ -60,7 +84,7 @@ class InjectedExchange:
             self._sent_at = now
             self.due = self.call.answer_by
             self._wakeup.open()
-            threading.Thread(target=self._run, args=(now,), name="palclient-call", daemon=True).start()
+            self._send(self.call, now, self._ended)
         if self._end is None and now >= self.call.answer_by:
             return silence(self.call, now, now - self._sent_at)
         return self._end
@@ -68,23 +92,9 @@ class InjectedExchange:
     def cancel(self) -> None:
         """Nobody asks for the end any more."""
 
-    def _run(self, sent_at: float) -> None:
-        """The helper thread."""
-        try:
-            self._end = self._ask(sent_at)
-        except Exception as error:  # noqa: BLE001 - the transport is the user's code, and nobody else hears of its mistakes: they are logged
-            self._end = failure(self.call, error)
+    def _ended(self, end: Answered | Failed) -> None:
+        self._end = end
         self._wakeup.nudge()
-
-    def _ask(self, sent_at: float) -> Answered:
-        response = self._transport.handle_request(request_of(self.call, sent_at))
-        body = bytearray()
-        try:
-            for data in response.iter_bytes():
-                add_bounded(body, data)
-        finally:
-            response.close()
-        return answer(self.call, response, bytes(body), sent_at)
 
 
 def request_of(call: Call, now: float) -> httpx.Request:
@@ -124,9 +134,7 @@ def failure(call: Call, error: Exception) -> Failed:
         sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         outcome, detail = _outcome(error), str(error) or type(error).__name__
     else:
-        import logging
-
-        logging.getLogger("palclient").error("the injected transport failed", exc_info=error)
+        log.write("error", "the injected transport failed", error=error)
         outcome, sent, detail = Outcome.NOT_OURS, True, f"the injected transport raised {error!r}"
     return Failed(call_id=call.id, now=monotonic(), outcome=outcome, sent=sent, detail=detail)
 

@@ -368,8 +368,7 @@ with checkout("X", ini=sys.argv[1]):
 WAIT_IN_LINE = """
 import sys
 from palclient import checkout
-print("asking", flush=True)
-checkout("LONELY", ini=sys.argv[1], wait=None)
+checkout("LONELY", ini=sys.argv[1], wait=None, on_event=lambda event: print(type(event).__name__, flush=True))
 """
 
 GO_ON_AFTER_CTRL_C = """
@@ -402,8 +401,8 @@ def test_ctrl_c_in_the_body_of_with_returns_the_seat(whole: FakeTriad, ini: Path
 def test_ctrl_c_in_line_gives_the_place_up(whole: FakeTriad, ini: Path) -> None:
     """Issue "the client in full": a checkout given up leaves no seat taken, later neither."""
     with Client(ini=ini) as client, client.checkout("LONELY"), Child(WAIT_IN_LINE, str(ini)) as child:
-        child.wait_for("asking")
-        wait_until(lambda: pool(whole, "LONELY").queued == 1, "the child stands in line")
+        child.wait_for("Waiting")
+        assert pool(whole, "LONELY").queued == 1
         child.process.send_signal(signal.SIGINT)
         assert child.end() == -signal.SIGINT
         assert pool(whole, "LONELY").queued == 0
