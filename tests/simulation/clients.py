@@ -33,7 +33,7 @@ class Task:
     flow: Flow[Any]
     on_done: Callable[[Any, PalError | None], None]
     open: dict[int, tuple[Call, tuple[str, int]]] = field(default_factory=dict)  # by call id: the call, and its name in the world
-    inbox: list[Event] = field(default_factory=list)
+    inbox: list[tuple[Event, Call | None]] = field(default_factory=list)
     resumed: int = 0
     is_over: bool = False
 
@@ -165,22 +165,22 @@ class VirtualClient:
     def _wake_task(self, task: Task) -> None:
         self._post(task, Woke(now=self.local_now))
 
-    def _post(self, task: Task, event: Event) -> None:
+    def _post(self, task: Task, event: Event, call: Call | None = None) -> None:
         if self.is_dead or task.is_over:
             return
-        task.inbox.append(event)
+        task.inbox.append((event, call))
         if not self.is_asleep:
             self._drain(task)
 
     def _drain(self, task: Task) -> None:
         while task.inbox and not task.is_over and not self.is_asleep:
-            event = task.inbox.pop(0)
-            if isinstance(event, Answered | Failed):
-                found = task.open.pop(event.call_id, None)
-                if found is None:
-                    continue
+            event, call = task.inbox.pop(0)
+            if call is not None:
+                if task.open.get(call.id, (None,))[0] is not call:
+                    continue  # cancelled while its end lay here
+                del task.open[call.id]
                 if isinstance(event, Answered):
-                    self.on_answer(self, found[0], event)
+                    self.on_answer(self, call, event)
             event = _at(event, max(event.now, self.local_now))
             self._advance(task, partial(task.flow.send, event))
         self.after_turn(self)
@@ -232,17 +232,18 @@ class VirtualClient:
         key = (self.name, self.calls)
         task.open[call.id] = call, key
 
+        def end(event: Answered | Failed) -> None:
+            if task.open.get(call.id, (None,))[0] is call:  # a later call may bear the same number; of a cancelled one nothing is heard
+                self._post(task, event, call)
+
         def fail(outcome: Outcome, detail: str, *, sent: bool) -> None:
-            if call.id in task.open:
-                self._post(task, Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
+            end(Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
 
         def answer(status: int, body: bytes) -> None:
             if status == RESET:
                 fail(Outcome.RESET, "reset", sent=True)
             else:
-                self._post(
-                    task, Answered(call_id=call.id, now=self.local_now, sent_at=sent_at, status=status, content_type="application/json", body=body)
-                )
+                end(Answered(call_id=call.id, now=self.local_now, sent_at=sent_at, status=status, content_type="application/json", body=body))
 
         def arrive() -> None:
             if not node.accepts:
