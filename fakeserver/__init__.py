@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fakeserver.cluster import FakeNode, FakeTriad, NotServing
+    from fakeserver.cluster import FakeTriad, NotServing
     from fakeserver.journal import Entry, Journal
+    from fakeserver.nodes import FakeNode
     from fakeserver.process import FakeTriadError
 
 __all__ = ["Entry", "FakeNode", "FakeTriad", "FakeTriadError", "Journal", "NotServing"]

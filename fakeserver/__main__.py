@@ -12,6 +12,7 @@ from hashlib import sha256
 from threading import Event
 from typing import TYPE_CHECKING
 
+from fakeserver.faults import Fault, from_json
 from fakeserver.lifeline import ParentGone, die_with_parent
 from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
 
@@ -38,18 +39,25 @@ def run_child() -> None:
     settings = Settings.from_json(words["settings"])
     descriptor = words["listener"]
     listener = None if descriptor is None else socket.socket(fileno=descriptor)
-    sys.exit(run_node(settings, listener, commands=STDIN, when_ready=lambda: print("ready", flush=True)))
+    faults = [from_json(fault) for fault in words["faults"]]
+    sys.exit(run_node(settings, listener, is_child=True, faults=faults, when_ready=lambda: print("ready", flush=True)))
 
 
-def run_node(settings: Settings, listener: socket.socket | None, *, commands: int | None, when_ready: Callable[[], None]) -> int:
-    """Run a node until it halts, and give its exit code.  ``commands``: see ``server.run``; ``listener``: None to bind the node's own address."""
+def run_node(
+    settings: Settings, listener: socket.socket | None, *, is_child: bool, faults: Sequence[Fault] = (), when_ready: Callable[[], None]
+) -> int:
+    """Run a node until it halts, and give its exit code.
+
+    ``is_child``: a parent gives orders on stdin, and reads the answers on stdout.  ``listener``: None to bind the node's own address.
+    """
     import asyncio
 
     from fakeserver.process import FakeTriadError, bound
-    from fakeserver.server import run
+    from fakeserver.run import Line, run
 
+    line = Line(commands=STDIN, say=lambda text: print(text, flush=True)) if is_child else None
     try:
-        end = asyncio.run(run(settings, listener or bound(*settings.address), commands=commands, when_ready=when_ready))
+        end = asyncio.run(run(settings, listener or bound(*settings.address), line=line, faults=faults, when_ready=when_ready))
     except FakeTriadError as refused:
         print(refused, file=sys.stderr)
         return EXIT_REFUSED
@@ -102,7 +110,7 @@ def _run_one(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_REFUSED
     ready = f"{options.node} {named(settings.address)}"
-    return run_node(settings, None, commands=None, when_ready=lambda: print(ready, flush=True))
+    return run_node(settings, None, is_child=False, when_ready=lambda: print(ready, flush=True))
 
 
 def _run_triad(options: argparse.Namespace) -> int:

@@ -26,6 +26,27 @@ else:  # macOS: CLOCK_MONOTONIC counts sleep, time.monotonic() does not
         return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
+class Clock:
+    """A node's own clock: ``now_s``, until a test lets it run at another rate (F)."""
+
+    def __init__(self) -> None:
+        self._rate = 1.0
+        self._began_s = self._shown_s = now_s()
+
+    def now_s(self) -> float:
+        """What the clock shows."""
+        return self._shown_s + (now_s() - self._began_s) * self._rate
+
+    def seconds_to(self, reading_s: float) -> float:
+        """How long, in true seconds, until the clock shows this reading."""
+        return (reading_s - self.now_s()) / self._rate
+
+    def set_rate(self, rate: float) -> None:
+        """From now on run ``rate`` times as fast; what the clock shows goes on from where it is."""
+        self._shown_s, self._began_s = self.now_s(), now_s()
+        self._rate = rate
+
+
 def wall_epoch_s() -> float:
     """The wall clock (seconds since 1970) at which ``now_s`` was 0."""
     return time.time() - now_s()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import math
 import os
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,129 +15,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from fakeserver.clock import now_s
+from fakeserver.faults import Expire, Fault, Fill, Partition
 from fakeserver.house import House
-from fakeserver.journal import Entry, Journal, merged, read_entries, read_log_lines
-from fakeserver.process import FakeTriadError, NodeProcess
+from fakeserver.journal import Entry, Journal, merged
+from fakeserver.nodes import POLL_S, FakeNode, is_serving
+from fakeserver.process import FakeTriadError
 from fakeserver.roles import Role
-from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
+from fakeserver.settings import Settings, check_loopback, check_ttl, smallest_ttl_s
 
 ROLES = tuple(role.value for role in Role)
 SEATS_LIMIT = 10_000  # ours, in all pools: each seat is a record, and a new master gets the whole table from the others within a failover
-ASK_LIMIT_S = 2.0  # a node answers within a millisecond, or it is frozen
-POLL_S = 0.005  # an eightieth of the default failover time
 
 
 class NotServing(FakeTriadError, TimeoutError):
     """What was waited for did not come about; the message tells what each node said last."""
-
-
-class FakeNode:
-    """One node of a ``FakeTriad``.  Each fault has taken effect when its call returns."""
-
-    def __init__(self, process: NodeProcess, entries: list[Entry]) -> None:
-        self._process = process
-        self._entries = entries
-        self.role = process.settings.role
-        self.host, self.port = process.settings.address
-
-    def __repr__(self) -> str:
-        return f"<FakeNode {self.role} {self.endpoint}>"
-
-    @property
-    def endpoint(self) -> str:
-        """The node's entry of SERVERNAME, ``port@host``."""
-        return named((self.host, self.port))
-
-    @property
-    def pid(self) -> int | None:
-        """The process id; None while the node is down."""
-        return self._process.pid
-
-    @property
-    def state(self) -> str:
-        """How the node is.
-
-        ``down`` (no process), ``frozen`` (a process that answers nothing), or the protocol's own: ``starting``, ``no_quorum``, ``electing``,
-        ``standby``, ``master``.
-        """
-        status = self.status()
-        if status is not None:
-            return str(status["state"])
-        return "frozen" if self._process.is_running else "down"
-
-    @property
-    def is_master(self) -> bool:
-        """Whether the node says that it serves."""
-        return _is_serving(self.status() or {})
-
-    @property
-    def term(self) -> int | None:
-        """The node's term; None while it is down or frozen."""
-        status = self.status()
-        return None if status is None else int(status["term"])
-
-    def status(self, *, timeout: float = ASK_LIMIT_S) -> dict[str, Any] | None:
-        """What the node answers to ``GET /v1/status`` within ``timeout`` seconds; None while it is down or frozen."""
-        return self.get("/v1/status", timeout=timeout)
-
-    def get(self, path: str, *, timeout: float = ASK_LIMIT_S) -> dict[str, Any] | None:
-        """The JSON body that the node answers to a GET, whatever its status; None when it does not answer within ``timeout`` seconds."""
-        if not self._process.is_running or self._process.is_paused:
-            return None
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-        try:
-            connection.request("GET", path)
-            body: dict[str, Any] = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
-        return body
-
-    def log_lines(self) -> tuple[str, ...]:
-        """The node's debug log over all its lives: date and time (UTC), the seconds of ``fakeserver.clock``, the text (T14)."""
-        return read_log_lines(Path(self._process.settings.folder))
-
-    @property
-    def last_words(self) -> str:
-        """Why the node ended by itself, in its own words; empty otherwise."""
-        return self._process.last_words
-
-    def entries(self) -> list[Entry]:
-        """What the node itself has entered in the journal, over all its lives."""
-        return read_entries(Path(self._process.settings.folder), node=self.role)
-
-    def kill(self) -> None:
-        """SIGKILL: no goodbye.  Its port refuses connections until ``restart``."""
-        self._process.kill()
-        self._record("killed")
-
-    def stop(self) -> None:
-        """An orderly stop; a master hands over first (E6)."""
-        self._process.stop()
-        self._record("stopped")
-
-    def restart(self) -> None:
-        """Start the node on the same port and state; one that runs is stopped first.  It answers when this returns, and may not serve yet."""
-        if self._process.is_paused:
-            self.kill()
-        elif self._process.is_running:
-            self.stop()
-        self._process.launch()
-        self._process.wait_ready()
-
-    def pause(self) -> None:
-        """Freeze the process (SIGSTOP): its port accepts connections, and nothing is answered."""
-        self._process.pause()
-        self._record("paused")
-
-    def resume(self) -> None:
-        """Let a frozen process go on (SIGCONT)."""
-        self._process.resume()
-        self._record("resumed")
-
-    def _record(self, name: str) -> None:
-        self._entries.append(Entry(at_s=now_s(), node=self.role, name=name))
 
 
 class FakeTriad:
@@ -193,14 +83,16 @@ class FakeTriad:
         self._state_dir = state_dir
         self._nodes: tuple[FakeNode, ...] = ()
         self._entries: list[Entry] = []
+        self._since_s = float("-inf")
+        self._house: House | None = None
         self._close: Callable[[], object] = _nothing
 
     def __enter__(self) -> Self:
         if self._nodes:
             raise FakeTriadError("This triad was started before; make another.")
-        house = House(self._addresses, self._state_dir, self._settings)
+        self._house = house = House(self._addresses, self._state_dir, self._settings)
         self._close = weakref.finalize(self, house.close)  # also at the end of the program
-        self._nodes = tuple(FakeNode(process, self._entries) for process in house.processes)
+        self._nodes = tuple(FakeNode(process, self._entries.append) for process in house.processes)
         try:
             house.start(self._start)
         except BaseException:
@@ -250,8 +142,9 @@ class FakeTriad:
 
     @property
     def journal(self) -> Journal:
-        """What happened so far, at the nodes and to them, in order."""
-        return merged([*(node.entries() for node in self.nodes), self._entries])
+        """What happened so far, at the nodes and to them, in order; after a ``reset``, since then."""
+        parts = [*(node.entries() for node in self.nodes), self._entries]
+        return merged([entry for entry in part if entry.at_s >= self._since_s] for part in parts)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """For each role what its node answers to ``GET /v1/status``; a node that does not answer has its ``state`` only: ``down`` or ``frozen``."""
@@ -260,10 +153,64 @@ class FakeTriad:
     def usage(self) -> dict[str, Any]:
         """What the master answers to ``GET /v1/usage``.  Raises NotServing when there is no master."""
         master = self._master()
-        usage = None if master is None else master.get("/v1/usage")
+        usage = None if master is None else master.inside("/v1/usage")
         if usage is None or "features" not in usage:
             raise NotServing(f"No node serves: {self._told()}.")
         return usage
+
+    def node(self, role: str) -> FakeNode:
+        """The node of this role.  Raises ValueError when there is no such role."""
+        if role not in ROLES:
+            raise ValueError(f"There is no {role!r:.60} in a triad; there are {', '.join(ROLES)}.")
+        return self.nodes[ROLES.index(role)]
+
+    def partition(self, a: str, b: str, *, one_way: bool = False) -> None:
+        """Cut the link between the nodes of these roles; ``one_way``: what ``a`` says to ``b`` is lost, and not the other way round."""
+        first, second = self.node(a), self.node(b)
+        if a == b:
+            raise ValueError(f"A link has two ends, not the {a} twice.")
+        first.add(Partition(peer=b, inward=not one_way))
+        second.add(Partition(peer=a, outward=not one_way))
+
+    def mend(self, a: str, b: str) -> None:
+        """Mend the link between the nodes of these roles."""
+        self.node(a).heal(Partition.name, b)
+        self.node(b).heal(Partition.name, a)
+
+    def isolate(self, role: str) -> None:
+        """Cut both links of this node.  Clients still reach it."""
+        for other in ROLES:
+            if other != role:
+                self.partition(role, other)
+
+    def fill(self, feature: str) -> None:
+        """Take all free seats of a feature, and keep them over every failover until ``heal``."""
+        self._play_everywhere(Fill(feature=feature, id=str(uuid.uuid4())))
+
+    def expire(self, feature: str) -> None:
+        """Let the license of a feature have run out from now on; what is held stays held."""
+        self._play_everywhere(Expire(feature=feature))
+
+    def heal(self) -> None:
+        """Undo all faults at all nodes, and let frozen nodes go on.  What was killed or stopped stays down."""
+        for node in self.nodes:
+            node.heal()
+
+    def reset(self) -> None:
+        """Begin anew with the processes that there are: no faults, no seat taken, no journal; the cluster is the same, its term a higher one.
+
+        Nodes of ``start`` that are down are started.  A node serves when this returns.
+        """
+        assert self._house is not None
+        for node in self.nodes:
+            node.forget_faults()
+        self._house.reset(self._start)
+        self._since_s = now_s()
+        self._entries.clear()
+
+    def _play_everywhere(self, fault: Fault) -> None:
+        for node in self.nodes:
+            node.add(fault)
 
     def write_ini(self, path: str | os.PathLike[str]) -> Path:
         """Write an INI file whose SERVERNAME is this triad's."""
@@ -291,22 +238,18 @@ class FakeTriad:
 
     def _master(self) -> FakeNode | None:
         """The node that serves; of two that say so, the one of the higher term."""
-        told = [(status["term"], node) for node in self.nodes[:2] if _is_serving(status := node.status() or {})]
+        told = [(status["term"], node) for node in self.nodes[:2] if is_serving(status := node.inside("/v1/status") or {})]
         return max(told, key=lambda pair: pair[0])[1] if told else None
 
     def _followed_master(self) -> FakeNode | None:
-        told = {node: status for node in self.nodes if (status := node.status()) is not None}
-        masters = [node for node, status in told.items() if _is_serving(status)]
+        told = {node: status for node in self.nodes if (status := node.inside("/v1/status")) is not None}
+        masters = [node for node, status in told.items() if is_serving(status)]
         followers = [status for status in told.values() if status["state"] == "standby" and status["master"]]
         terms = {status["term"] for status in told.values()}
         return masters[0] if len(masters) == 1 and len(masters) + len(followers) == len(told) and len(terms) == 1 else None
 
     def _told(self) -> str:
         return ", ".join(f"{node.role} ({node.endpoint}) is {node.state}{node.last_words and f' ({node.last_words})'}" for node in self.nodes)
-
-
-def _is_serving(status: Mapping[str, Any]) -> bool:
-    return status.get("state") == "master" and status.get("quorum") is True
 
 
 def _nothing() -> None:

@@ -77,7 +77,7 @@ class Desk:
             return self._again(request, held, waited_s, now)
         refused = policy.refusal(request, self._config.features)
         if refused is not None:
-            return self._denied(request, refused)
+            return self.denied(request, refused)
         in_line = self._line.find(request.id)
         if in_line is not None and not _is_same(request, in_line.feature, in_line.version, in_line.count, in_line.holder):
             return Outcome(reply=problem("other-request", "Another checkout stands in line under this id."))
@@ -134,10 +134,11 @@ class Desk:
             total=total,
             retry_after_s=policy.poll_s(self._config.ttl_s),
         )
-        return self._denied(request, refused)
+        return self.denied(request, refused)
 
     @staticmethod
-    def _denied(request: Checkout, refused: Reply) -> Outcome:
+    def denied(request: Checkout, refused: Reply) -> Outcome:
+        """A refusal, with its line in the log."""
         return Outcome(reply=refused, lines=(f"DENIED: {_who(request.feature, request.holder)} ({refused.body['title']})",))
 
     # --- renewals, returns, usage ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ that does not read is refused.  Nothing is guessed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -36,15 +37,21 @@ class StateRefused(Exception):
 
 
 class Disk:
-    """The files of one node, in a folder of its own.  ``boot`` is ``clock.boot_name()``.  Blocks while it writes; raises OSError when it cannot."""
+    """The files of one node, in a folder of its own.  ``boot`` is ``clock.boot_name()``.  Blocks while it writes; raises OSError when it cannot.
 
-    def __init__(self, folder: Path, *, cluster: str, boot: str, fsync: bool) -> None:
+    ``lasting=False``: nobody will look for these files after a power cut, so nothing is flushed; a flush can take as long as an election.
+    """
+
+    def __init__(self, folder: Path, *, cluster: str, boot: str, fsync: bool, lasting: bool = True) -> None:
         self._folder = folder
         self._boot = boot
         self._cluster = cluster
         self._fsync = fsync
+        self._lasting = lasting
         self._log: BinaryIO | None = None
         self._claim: BinaryIO | None = None
+        self.ballot: SaveBallot | None = None  # as it is on the disk
+        self.is_full = False  # a test's way to fill it (F): whatever is written fails as on a full disk
         folder.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> DiskImage:
@@ -53,7 +60,7 @@ class Disk:
         Raises StateRefused when it is in use, another cluster's, a newer version's, or altered.
         """
         self._claim = _claim(self._folder)
-        ballot = self._load_ballot()
+        self.ballot = ballot = self._load_ballot()
         if ballot is None:
             return DiskImage()
         header, records, torn = self._load_table()
@@ -62,7 +69,7 @@ class Disk:
         return DiskImage(ballot=ballot, records=records, may_lack_records=torn or (unflushed and rebooted))
 
     def save_ballot(self, ballot: SaveBallot) -> None:
-        """Replace the ballot; it is on the disk when this returns."""
+        """Replace the ballot; it is on the disk when this returns (E7), where that matters."""
         voted_for = ballot.voted_for.value if ballot.voted_for else None
         fields = {
             "format": FORMAT,
@@ -72,12 +79,14 @@ class Disk:
             "incarnation": ballot.incarnation,
             "may_lack_records": ballot.may_lack_records,
         }
-        self._replace(BALLOT, _line(fields), flush=True)
+        self._replace(BALLOT, _line(fields), flush=self._lasting)
+        self.ballot = ballot
 
     def append(self, records: Sequence[Record]) -> None:
         """Add a batch to the log, in one write."""
         if self._log is None:
             raise RuntimeError("the log is rewritten at the start, before anything is added")
+        self._need_room()
         _write(self._log, _line([record_to_json(record) for record in records]))
         if self._fsync:
             os.fsync(self._log.fileno())
@@ -102,7 +111,12 @@ class Disk:
             self._log.close()
             self._log = None
 
+    def _need_room(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _replace(self, name: str, content: bytes, *, flush: bool) -> None:
+        self._need_room()
         path, fresh = self._folder / name, self._folder / f"{name}.new"
         with open(fresh, "wb", buffering=0) as file:
             _write(file, content)
@@ -194,7 +208,7 @@ def _read_line(line: bytes) -> Any:
 def _write(file: BinaryIO, content: bytes) -> None:
     written = file.write(content)
     if written != len(content):
-        raise OSError(f"{file.name}: only {written} of {len(content)} bytes could be written")
+        raise OSError(errno.ENOSPC, f"only {written} of {len(content)} bytes could be written", file.name)
 
 
 def _flush_folder(folder: Path) -> None:

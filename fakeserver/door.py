@@ -28,17 +28,17 @@ class Answering(Protocol):
 
 
 class Door:
-    """The ASGI endpoint behind every path: reads, asks, replies."""
+    """The ASGI endpoint behind every path: reads, asks, replies.  ``behind`` may change from one request to the next."""
 
     def __init__(self, behind: Answering) -> None:
-        self._behind = behind
+        self.behind = behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
             reply = await self._reply(scope, receive)
         except wire.Refused as refused:
-            reply = wire.write_reply(refused.status, self._behind.identity() | refused.body(), allow=refused.allow)
+            reply = wire.write_reply(refused.status, self.behind.identity() | refused.body(), allow=refused.allow)
         if reply is not None:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
@@ -53,7 +53,7 @@ class Door:
         if is_peer:
             return self._reply_to_peer(path.removeprefix(PEER_PATH), scope["method"], body)
         call = wire.read_call(method=scope["method"], path=path, headers=scope["headers"], body=body)
-        answer = await self._behind.call(call, lambda: asyncio.create_task(_wait_closed(receive), name="connection watch"))
+        answer = await self.behind.call(call, lambda: asyncio.create_task(_wait_closed(receive), name="connection watch"))
         return None if answer is None else wire.write_reply(answer.status, answer.body)
 
     def _reply_to_peer(self, kind: str, method: str, body: bytes) -> wire.Reply:
@@ -63,7 +63,9 @@ class Door:
             message = peer.decode(kind, wire.read_object(body))
         except ValueError as error:
             raise wire.Refused(f"Not a message between nodes: {error}.") from error
-        return wire.write_reply(200, peer.encode(self._behind.call_peer(message)))
+        if isinstance(message, peer.Reply):
+            raise wire.Refused("Not a message between nodes: an answer to what this node never asked here.")
+        return wire.write_reply(200, peer.encode(self.behind.call_peer(message)))
 
 
 async def _read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes | None:

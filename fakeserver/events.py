@@ -104,7 +104,14 @@ class Stop:
     """An orderly stop: a master hands over first (E6); the node asks to be halted when it is done."""
 
 
-Event = ClientCall | ClientGone | PeerCall | PeerReply | Tick | Stop
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """The licenses of these features, and of no others, have run out, whatever the file said: nothing is granted for them; what is held stays."""
+
+    features: frozenset[str]
+
+
+Event = ClientCall | ClientGone | PeerCall | PeerReply | Tick | Stop | Expired
 
 # --- effects ------------------------------------------------------------------------------------------------------------------------
 

@@ -6,21 +6,27 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from fakeserver.disk import cluster_of
+from fakeserver.clock import boot_name
+from fakeserver.disk import Disk, cluster_of
+from fakeserver.events import SaveBallot
 from fakeserver.lifeline import NEEDS_WATCHER, Midwife, Watcher
-from fakeserver.process import NodeProcess, Port, require_packages
+from fakeserver.process import FakeTriadError, NodeProcess, Port, require_packages
 from fakeserver.roles import Role
 from fakeserver.settings import Settings
+
+QUORUM = 2
+SETTLE_LIMIT_S = 8.0  # below the limit of an order; a failover at the default heartbeat takes 0.4 s
 
 
 class House:
     """Three node processes, none of them started yet; ``close`` kills and reaps what runs, frozen or not.
 
-    ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster`` and ``folder``.
+    ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster``, ``folder`` and ``lasting``.
     """
 
     def __init__(self, addresses: Sequence[tuple[str, int]], state_dir: str | os.PathLike[str] | None, settings: Callable[..., Settings]) -> None:
@@ -38,7 +44,7 @@ class House:
             cluster = self._cluster()
             self.processes = tuple(
                 NodeProcess(
-                    settings(role=role.value, triad=triad, cluster=cluster, folder=str(self.folder / role.value)),
+                    settings(role=role.value, triad=triad, cluster=cluster, folder=str(self.folder / role.value), lasting=state_dir is not None),
                     port,
                     midwife=midwife,
                     watcher=watcher,
@@ -56,6 +62,33 @@ class House:
         for role in roles:
             by_role[role].wait_ready()
 
+    def reset(self, roles: Sequence[str]) -> None:
+        """Put all nodes to rest, then let them begin anew in a term above all there were; start those of ``roles`` that are down.
+
+        When this returns, a node serves and the others follow it, if two or more run.
+        """
+        up = [process for process in self.processes if process.is_running]
+        down = [process for process in self.processes if process not in up]
+        terms = [answer["term"] for answer in _ordered([(process, "rest", {}) for process in up])]
+        term = max([0, *terms, *map(_term_on_disk, down)]) + 1
+        for process in down:
+            _write_fresh_state(process.settings, term)
+        by_role = {process.settings.role: process for process in up}
+        # The secondary lets the primary go first, as on a first start (T3); the primary comes last, when there is somebody to answer it.
+        polite_s = self.processes[0].settings.heartbeat_s if "primary" in by_role else 0.0
+        waits = {"secondary": polite_s, "tertiary": 0.0, "primary": 0.0}
+        _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
+        self.start([process.settings.role for process in down if process.settings.role in roles])
+        self._settle()
+
+    def _settle(self) -> None:
+        up = [process for process in self.processes if process.is_running]
+        if len(up) < QUORUM:
+            return
+        answers = _ordered([(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up])
+        if not all(answer["settled"] for answer in answers):
+            raise FakeTriadError(f"The nodes did not come to an agreement within {SETTLE_LIMIT_S:g} s after a reset.")
+
     def close(self) -> None:
         """Kill, reap, and clear away.  In a process that was forked off since it does nothing: there nothing is its own."""
         if os.getpid() == self._owner_pid:
@@ -71,6 +104,37 @@ class House:
             process.strike()
         for process in self.processes:
             process.kill()
+
+
+def _ordered(orders: Sequence[tuple[NodeProcess, str, Mapping[str, object]]]) -> list[dict[str, Any]]:
+    """Give orders to several nodes at once, and wait for all answers."""
+    told = [(process, process.tell(name, **words)) for process, name, words in orders]
+    return [process.hear(number) for process, number in told]
+
+
+def _term_on_disk(process: NodeProcess) -> int:
+    disk = _disk(process.settings)
+    try:
+        ballot = disk.load().ballot
+    finally:
+        disk.close()
+    return ballot.term if ballot else 0
+
+
+def _write_fresh_state(settings: Settings, term: int) -> None:
+    """What a node that is down finds when it comes: the term of the reset, and nothing else."""
+    disk = _disk(settings)
+    try:
+        disk.load()
+        cluster, incarnation = (disk.ballot.cluster, disk.ballot.incarnation) if disk.ballot else (settings.cluster, 0)
+        disk.rewrite(())
+        disk.save_ballot(SaveBallot(cluster=cluster, term=term, voted_for=None, incarnation=incarnation))
+    finally:
+        disk.close()
+
+
+def _disk(settings: Settings) -> Disk:
+    return Disk(Path(settings.folder), cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting)
 
 
 def _passing_folder(stack: ExitStack) -> Path:

@@ -31,6 +31,7 @@ class Link:
         self._timeout_s = timeout_s
         self._deliver = deliver
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._era = 0
 
     @property
     def waiting(self) -> int:
@@ -50,6 +51,11 @@ class Link:
         self._waiting.append(head.encode("ascii") + content)
         self._wanted.set()
 
+    def forget(self) -> None:
+        """Drop what stands in line, and the reply to what is on its way: whoever asked is no more."""
+        self._waiting.clear()
+        self._era += 1
+
     async def run(self) -> None:
         """Send what is put in line, until cancelled."""
         try:
@@ -62,13 +68,14 @@ class Link:
             self._hang_up()
 
     async def _try(self, request: bytes) -> None:
+        era = self._era
         try:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._exchange(request)
         except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
             self._hang_up()
         else:
-            if body is not None:
+            if body is not None and era == self._era:
                 self._deliver(self._kind, body)
 
     async def _exchange(self, request: bytes) -> bytes | None:

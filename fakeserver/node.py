@@ -10,17 +10,20 @@ from fakeserver import policy
 from fakeserver.desk import Desk, Outcome
 from fakeserver.events import (
     Answer,
+    Checkout,
     ClientCall,
     ClientGone,
     DebugLine,
     DiskImage,
     Effect,
     Event,
+    Expired,
     Happened,
     NodeConfig,
     PeerAnswer,
     PeerCall,
     PeerReply,
+    Request,
     Status,
     Stop,
     Tick,
@@ -44,6 +47,7 @@ class Node:
         self._parking = Parking()
         self._held = Held()
         self._answers = 0
+        self._expired: frozenset[str] = frozenset()
         self._dead_s = policy.held_s(max(config.ttl_s, policy.DEAD_S))
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
@@ -79,6 +83,8 @@ class Node:
                 self._member.answered(event.message, now)
             case Stop():
                 self._member.stop(now)
+            case Expired():
+                self._expired = event.features
             case Tick():
                 pass
             case _:
@@ -103,11 +109,20 @@ class Node:
             self._answer(call.token, problem("overloaded", "Too many requests wait for a second node.", retry_after_s=self._retry_s()))
             return
         self._expire(desk, now)
-        outcome = desk.serve(call.request, waited_s=now - received_at, now=now)
+        outcome = self._refuse_expired(call.request) or desk.serve(call.request, waited_s=now - received_at, now=now)
         if outcome.records:
             self._member.write(outcome.records, now)
         self._held.add(call.token, outcome, now + self._member.failover_s)
         self._answer_confirmed()
+
+    def _refuse_expired(self, request: Request) -> Outcome | None:
+        """Refuse a new checkout of a feature whose license has run out; what is held, and what was returned, is the desk's affair."""
+        if not isinstance(request, Checkout) or request.feature not in self._expired:
+            return None
+        table = self._member.ledger.table
+        if table.holding(request.id) or table.dead(request.id):
+            return None
+        return Desk.denied(request, problem("expired", f"The license of {request.feature!r} has expired.", feature=request.feature))
 
     def _answer_confirmed(self) -> None:
         replication = self._member.replication

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from fakeserver.faults import Fault, to_json
 from fakeserver.lifeline import Midwife, Watcher
 from fakeserver.settings import Settings, failover_s, named
 from palclient.errors import PalError
 
 START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once on a small machine
 STOP_LIMIT_S = 5.0  # beside the failover time, within which a handover succeeds or is given up
+ORDER_LIMIT_S = 10.0  # an order takes a millisecond, and there may be many triads on a small machine
 SIGNAL_LIMIT_S = 5.0  # the kernel needs microseconds, unless the machine is out of memory
 
 OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # what a session of its own is on Windows
@@ -28,6 +33,7 @@ STDERR = "stderr.txt"
 BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; run_child()"
 """The child finds its modules where this process found them, however that came about."""
 
+CAN_SELECT_PIPES = os.name == "posix"
 CAN_HAND_OVER_SOCKETS = os.name == "posix"
 HAS_SPARE_BIND = sys.platform == "linux"  # elsewhere a second socket cannot be bound to a port, be the first silent or not
 
@@ -85,6 +91,10 @@ class NodeProcess:
         self._watcher = watcher
         self._process: subprocess.Popen[bytes] | None = None
         self._is_paused = False
+        self._heard = b""
+        self._orders = 0
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._turn = threading.RLock()  # whoever waits for an answer keeps those of others for them
 
     @property
     def is_running(self) -> bool:
@@ -109,20 +119,28 @@ class NodeProcess:
         except FileNotFoundError:
             return ""
 
-    def launch(self) -> None:
-        """Start the process, without waiting for it: ``wait_ready`` does."""
+    def launch(self, faults: Sequence[Fault] = ()) -> None:
+        """Start the process, which plays these faults from the start, without waiting for it: ``wait_ready`` does."""
+        self._forget()
         self._is_paused = False
+        self._heard = b""
+        self._answers.clear()
         folder = Path(self.settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / STDERR, "wb") as stderr:
-            self._process = self._midwife.call(lambda: self._spawn(stderr.fileno()))
+            self._process = self._midwife.call(lambda: self._spawn(stderr.fileno(), faults))
         if self._watcher is not None:
             self._watcher.add(self._process.pid)
 
-    def _spawn(self, stderr: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, stderr: int, faults: Sequence[Fault]) -> subprocess.Popen[bytes]:
         listener = self._port.hand_over()
         descriptors = () if listener is None else (listener.fileno(),)
-        words = {"settings": self.settings.to_json(), "listener": descriptors[0] if descriptors else None, "parent": os.getpid()}
+        words = {
+            "settings": self.settings.to_json(),
+            "listener": descriptors[0] if descriptors else None,
+            "parent": os.getpid(),
+            "faults": [to_json(fault) for fault in faults],
+        }
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", BOOT.format(path=sys.path), self.settings.role],
@@ -157,6 +175,54 @@ class NodeProcess:
             self._forget()
             role, code = self.settings.role, process.returncode
             raise FakeTriadError(self.last_words or f"The {role} at {named(self.settings.address)} did not start: exit code {code}, and not a word.")
+
+    # --- orders ---------------------------------------------------------------------------------------------------------------------
+
+    def order(self, name: str, /, **words: object) -> dict[str, Any]:
+        """Have the node do something (see ``orders``), and give its answer.
+
+        Raises ValueError or NotImplementedError for what it cannot do, FakeTriadError when it has ended, or does not answer in time.
+        """
+        return self.hear(self.tell(name, **words))
+
+    def tell(self, name: str, /, **words: object) -> int:
+        """Give an order, without waiting; the number by which its answer is heard.  A frozen process does it as the first thing when it goes on."""
+        with self._turn:
+            process = self._process
+            if process is None:
+                raise FakeTriadError(f"The {self.settings.role} is down.")
+            self._orders += 1
+            self._tell(process, json.dumps({"order": name, "number": self._orders, **words}))
+            return self._orders
+
+    def hear(self, number: int, *, limit_s: float = ORDER_LIMIT_S) -> dict[str, Any]:
+        """The answer to an order, within ``limit_s`` seconds.  Raises as ``order`` does."""
+        deadline = time.monotonic() + limit_s
+        with self._turn:
+            while number not in self._answers:
+                heard = json.loads(self._hear_line(deadline))
+                self._answers[heard["number"]] = heard
+            answer = self._answers.pop(number)
+        if "error" in answer:
+            raise (NotImplementedError if answer["is_not_played"] else ValueError)(answer["error"])
+        return answer
+
+    def _hear_line(self, deadline: float) -> bytes:
+        while b"\n" not in self._heard:
+            process = self._process
+            if process is None or process.stdout is None:
+                raise FakeTriadError(f"The {self.settings.role} is down.")
+            descriptor = process.stdout.fileno()
+            if CAN_SELECT_PIPES and not select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
+                raise FakeTriadError(f"The {self.settings.role} did not do in time what it was ordered to.")
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip())
+            self._heard += chunk
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line
+
+    # --- the end, and the ice -------------------------------------------------------------------------------------------------------
 
     def strike(self) -> None:
         """SIGKILL, also to a frozen process, without waiting."""

@@ -32,6 +32,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "seats-taken": Problem(status=409, code=-4, title="All seats are taken"),
     "too-many-asked": Problem(status=409, code=-26, title="The pool has fewer seats than were asked for"),
     "feature-unknown": Problem(status=404, code=-5, title="There is no such feature"),
+    "expired": Problem(status=403, code=-10, title="The license has expired"),
     "lease-unknown": Problem(status=404, code=-41, title="No lease is held under this id"),
     "id-returned": Problem(status=410, code=-41, title="The checkout of this id was returned"),
     "other-request": Problem(status=422, code=-42, title="This id was used for another request"),

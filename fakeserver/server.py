@@ -1,4 +1,4 @@
-"""One node as a server: HTTP on Starlette and uvicorn, its disk, its links to the peers, its clock.  It decides nothing.
+"""One node as a server: HTTP on Starlette and uvicorn, its links to the peers, its clock.  It decides nothing.
 
 ``Shell`` hands every event to the node with a fresh reading of the clock and carries the effects out in their order.  After a freeze the event
 loop delivers what is stale first; the fresh reading is what lets the node see how late it is.
@@ -7,14 +7,13 @@ loop delivers what is stale first; the fresh reading is what lets the node see h
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
@@ -22,8 +21,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fakeserver import peer, wire
-from fakeserver.clock import boot_name, now_s, wall_epoch_s
-from fakeserver.disk import Disk, StateRefused
+from fakeserver.clock import Clock, now_s
+from fakeserver.disk import Disk
 from fakeserver.door import Door
 from fakeserver.events import (
     Answer,
@@ -35,7 +34,6 @@ from fakeserver.events import (
     Event,
     Halt,
     Happened,
-    NodeConfig,
     PeerAnswer,
     PeerCall,
     PeerReply,
@@ -46,17 +44,18 @@ from fakeserver.events import (
     Stop,
     Tick,
 )
+from fakeserver.failpoints import Finder
 from fakeserver.journal import Recorder
-from fakeserver.lifeline import watch_commands
 from fakeserver.links import Link
-from fakeserver.node import Node
 from fakeserver.roles import Role
-from fakeserver.settings import Settings, failover_s, named
+from fakeserver.sabotage import Stage
 
 KEEP_ALIVE_S = 3600  # far above any renewal interval; uvicorn's 5 s would close the connections of every quiet client
 LONGEST_SLEEP_S = 1.0  # the loop's timers do not count the time the machine sleeps
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 EXIT_S = 1  # how long uvicorn may wait for replies that are on their way when the node stops
 
@@ -83,10 +82,28 @@ class End:
     exit_code: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What becomes of messages between nodes: those to ``lost_to`` and from ``lost_from`` are lost, the others leave ``late_s()`` seconds later."""
+
+    lost_to: frozenset[Role] = frozenset()
+    lost_from: frozenset[Role] = frozenset()
+    late_s: Callable[[], float] | None = None
+
+
 class Shell:
-    """Carries out what the node wants, in order, and tells it what comes in.  Lives on one event loop."""
+    """Carries out what the node wants, in order, and tells it what comes in.  Lives on one event loop.
+
+    Its public attributes are how faults are played (F): ``filter`` for what nodes say to each other, ``clock`` for the node's time, ``failpoint``
+    and ``die`` for an end in the midst of things, ``when_full`` for what is to be done about a full disk (None: the node ends).
+    """
 
     def __init__(self, node: Decider, *, disk: Disk, recorder: Recorder, peers: Mapping[Role, tuple[str, int]], peer_timeout_s: float) -> None:
+        self.filter = Filter()
+        self.clock = Clock()
+        self.failpoint: tuple[str, Finder] | None = None
+        self.die: Callable[[], object] = _no_way_to_die
+        self.when_full: Callable[[OSError], object] | None = None
         self._node = node
         self._disk = disk
         self._recorder = recorder
@@ -97,7 +114,6 @@ class Shell:
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._peer_answers: dict[int, peer.Message] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._now_s = 0.0
         self._last_words: dict[str, object] = {}
         self._halted: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._actions: dict[type[Effect], Callable[[Any], None]] = {
@@ -107,9 +123,9 @@ class Shell:
             SaveBallot: disk.save_ballot,
             AppendRecords: lambda effect: disk.append(effect.records),
             RewriteTable: lambda effect: disk.rewrite(effect.records),
-            DebugLine: lambda effect: recorder.debug(effect.text, self._now_s),
-            Happened: lambda effect: recorder.happened(effect.name, effect.facts, self._now_s),
-            Halt: lambda effect: self._end(effect.reason, EXIT_REFUSED if effect.reason else 0),
+            DebugLine: lambda effect: recorder.debug(effect.text, now_s()),
+            Happened: lambda effect: self.note(effect.name, effect.facts),
+            Halt: lambda effect: self.end(effect.reason, EXIT_REFUSED if effect.reason else 0),
         }
 
     async def wait_halted(self) -> End:
@@ -120,19 +136,36 @@ class Shell:
         """Tell the node, and carry out what it wants."""
         if self._halted.done():
             return
-        self._now_s = now_s()
         try:
-            for effect in self._node.handle(event, self._now_s):
+            effects = self._node.handle(event, self.clock.now_s())
+            if self.failpoint is not None:
+                effects = self._cut_short(event, effects)
+            for effect in effects:
                 self._actions[type(effect)](effect)
         except OSError as error:  # a full or broken disk: what rests on the write must not leave, and nothing after it
-            self._end(f"The state cannot be written: {error}.", EXIT_FAILED)
+            if error.errno in FULL and self.when_full is not None:
+                self.when_full(error)
+            else:
+                self.end(f"The state cannot be written: {error}.", EXIT_FAILED)
         except Exception:  # a defect of this package: a node that is not sure of itself must not go on granting
             log.exception("the node failed at %r", event)
-            self._end("The node failed; this is a defect of the fake server.", EXIT_FAILED)
+            self.end("The node failed; this is a defect of the fake server.", EXIT_FAILED)
         if self._halted.done():
-            self._turn_away()
+            self._turn_away(_stopping())
         else:
             self._set_timer()
+
+    def replace(self, node: Decider, why: wire.Refused) -> None:
+        """Go on with another node: whoever waits for an answer of the old one is refused, and nothing that it was sent or asked concerns the new one."""
+        self._node = node
+        for link, _ in self._links.values():
+            link.forget()
+        self._turn_away(why)
+        self.look_at_clock()
+
+    def note(self, name: str, facts: Mapping[str, object]) -> None:
+        """Enter something in the journal."""
+        self._recorder.happened(name, facts, now_s())
 
     def stop(self) -> None:
         """Ask for an orderly stop."""
@@ -163,21 +196,32 @@ class Shell:
         return None
 
     def call_peer(self, message: peer.Message) -> peer.Message:
-        """A peer's message and the node's answer.  Raises Refused when the node has halted."""
+        """A peer's message and the node's answer.  Raises Refused when there is none, or it gets lost."""
         self._refuse_when_halted()
+        if message.sender in self.filter.lost_from:
+            raise unheard()
         token = next(self._tokens)
         self.handle(PeerCall(token=token, message=message))
-        return self._peer_answers.pop(token)
+        reply = self._peer_answers.pop(token, None)
+        if reply is None or message.sender in self.filter.lost_to:
+            raise unheard()
+        return reply
 
     def identity(self) -> dict[str, object]:
         """What every reply says of its node."""
         if self._halted.done():
             return self._last_words
+        body = self.status()
+        return {name: body[name] for name in ("node", "role", "cluster", "term")}
+
+    def status(self) -> Mapping[str, object]:
+        """What the node says of itself.  Raises Refused when it has halted, or halts over it."""
+        self._refuse_when_halted()
         token = next(self._tokens)
         answer = self._asked[token] = asyncio.get_running_loop().create_future()
         self.handle(ClientCall(token=token, request=Status()))
-        body = answer.result().body
-        return {name: body[name] for name in ("node", "role", "cluster", "term")}
+        body: Mapping[str, object] = answer.result().body
+        return body
 
     async def close(self) -> None:
         """End all that runs for this node."""
@@ -190,10 +234,24 @@ class Shell:
         self._disk.close()
         self._recorder.close()
 
-    def _turn_away(self) -> None:
-        """Refuse whoever still waits for an answer of a node that has halted."""
+    def _turn_away(self, why: wire.Refused) -> None:
+        """Refuse whoever still waits for an answer of a node that will give none."""
         while self._asked:
-            self._asked.popitem()[1].set_exception(_stopping())
+            self._asked.popitem()[1].set_exception(why)
+
+    def _cut_short(self, event: Event, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+        """Die at the place that was asked for, if this is it, with all carried out that comes before."""
+        assert self.failpoint is not None
+        name, find = self.failpoint
+        index = find(event, effects)
+        if index is None:
+            return effects
+        for effect in effects[:index]:
+            self._actions[type(effect)](effect)
+        self.failpoint = None
+        self.note("failpoint", {"place": name})
+        self.die()
+        return ()
 
     def _refuse_when_halted(self) -> None:
         if self._halted.done():
@@ -210,10 +268,16 @@ class Shell:
         self._peer_answers[effect.token] = effect.message
 
     def _send(self, effect: PeerSend) -> None:
+        if effect.to in self.filter.lost_to:
+            return
         kind = effect.message.kind
         found = self._links.get((effect.to, kind))
         link = found[0] if found else self._link(effect.to, kind)
-        link.send(wire.to_json(peer.encode(effect.message)))
+        content = wire.to_json(peer.encode(effect.message))
+        if self.filter.late_s is None:
+            link.send(content)
+        else:
+            asyncio.get_running_loop().call_later(self.filter.late_s(), link.send, content)
 
     def _link(self, to: Role, kind: str) -> Link:
         link = Link(self._peers[to], kind, limit=LINE_LIMITS[kind], timeout_s=self._peer_timeout_s, deliver=self._deliver)
@@ -227,16 +291,24 @@ class Shell:
         except (ValueError, wire.Refused) as error:
             log.warning("a reply to a %s message cannot be read, and counts as none: %s", kind, error)
         else:
-            self.handle(PeerReply(message=message))
+            if message.sender not in self.filter.lost_from:
+                self.handle(PeerReply(message=message))
 
-    def _end(self, reason: str, exit_code: int) -> None:
+    def end(self, reason: str, exit_code: int) -> None:
+        """Halt, for this reason."""
         if not self._halted.done():
             self._halted.set_result(End(reason=reason, exit_code=exit_code))
 
     # --- time -----------------------------------------------------------------------------------------------------------------------
 
+    def look_at_clock(self) -> None:
+        """Find out anew when the node is to be woken: it is another, or its clock runs otherwise."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._set_timer()
+
     def _set_timer(self) -> None:
-        delay_s = min(max(self._node.wake_at - now_s(), 0.0), LONGEST_SLEEP_S)
+        delay_s = min(max(self.clock.seconds_to(self._node.wake_at), 0.0), LONGEST_SLEEP_S)
         loop = asyncio.get_running_loop()
         due = loop.time() + delay_s
         if self._timer is not None:
@@ -247,54 +319,18 @@ class Shell:
 
     def _ring(self) -> None:
         self._timer = None
-        if now_s() >= self._node.wake_at:
+        if self.clock.now_s() >= self._node.wake_at:
             self.handle(Tick())
         else:
             self._set_timer()
 
 
-async def run(settings: Settings, listener: socket.socket, *, commands: int | None, when_ready: Callable[[], None]) -> End:
-    """Run a node until it halts.  State that cannot be this node's is such an end, too.
-
-    ``commands`` is the reading end of a parent's pipe: ``stop`` on it stops the node in good order, its end ends the process at once.
-    """
-    folder, role = Path(settings.folder), Role(settings.role)
-    disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync)
-    try:
-        image = disk.load()
-    except StateRefused as refused:
-        disk.close()
-        return End(reason=str(refused), exit_code=EXIT_REFUSED)
-    node = Node(_config(settings), image, now_s())
-    recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())
-    peers = dict(zip(Role, settings.triad, strict=True))
-    del peers[role]
-    shell = Shell(node, disk=disk, recorder=recorder, peers=peers, peer_timeout_s=failover_s(settings.heartbeat_s))
-    if commands is not None:
-        loop = asyncio.get_running_loop()
-        watch_commands(commands, on_line=lambda _line: loop.call_soon_threadsafe(shell.stop), on_end=lambda: os._exit(0))
-    recorder.happened("started", {"pid": os.getpid()}, now_s())
-    return await serve(shell, listener, when_ready=when_ready)
-
-
-def _config(settings: Settings) -> NodeConfig:
-    primary, secondary, tertiary = map(named, settings.triad)
-    return NodeConfig(
-        role=Role(settings.role),
-        triad=(primary, secondary, tertiary),
-        cluster=settings.cluster,
-        features=settings.features,
-        heartbeat_s=settings.heartbeat_s,
-        ttl_s=settings.ttl_s,
-        primary_is_master=settings.primary_is_master,
-        wall_epoch_s=wall_epoch_s(),
-        software=settings.software,
-    )
-
-
-async def serve(shell: Shell, listener: socket.socket, *, when_ready: Callable[[], None]) -> End:
-    """Serve ``shell`` on ``listener`` until it halts."""
-    app = Starlette(routes=[Route("/{path:path}", Door(shell))])
+async def serve(
+    shell: Shell, listener: socket.socket, *, when_ready: Callable[[], None], when_staged: Callable[[Stage], Awaitable[None]] | None = None
+) -> End:
+    """Serve ``shell`` on ``listener`` until it halts.  ``when_staged`` gets what faults need to be played, before the node begins."""
+    door = Door(shell)
+    app = Starlette(routes=[Route("/{path:path}", door)])
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -313,6 +349,8 @@ async def serve(shell: Shell, listener: socket.socket, *, when_ready: Callable[[
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no other way to tell; it takes a few turns of the loop
         await asyncio.sleep(0)
     stop_on_signals(shell)
+    if when_staged is not None:
+        await when_staged(Stage(server=server, door=door, shell=shell, address=listener.getsockname()[:2]))
     shell.handle(Tick())
     when_ready()
     end = await shell.wait_halted()
@@ -327,6 +365,15 @@ def stop_on_signals(shell: Shell) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(shell.stop))
+
+
+def _no_way_to_die() -> None:
+    raise RuntimeError("whoever sets a failpoint says how the node is to die")
+
+
+def unheard() -> wire.Refused:
+    """The answer to a peer whose message, or whose reply, is lost: to a link anything but 200 is none."""
+    return wire.Refused("Lost on its way.", name="no-quorum", status=503, code=-97)
 
 
 def _stopping() -> wire.Refused:

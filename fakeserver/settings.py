@@ -14,7 +14,10 @@ DEFAULT_INTERVAL_S = 20.0  # the HEARTBEAT_INTERVAL that a license file means wh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One node of a triad.  ``triad`` names the three as ``(host, port)`` in role order; times in seconds; ``folder`` is the node's own."""
+    """One node of a triad.  ``triad`` names the three as ``(host, port)`` in role order; times in seconds; ``folder`` is the node's own.
+
+    ``lasting``: the folder is there to be found again; else it goes with the triad, and need not outlive a power cut.
+    """
 
     role: str
     triad: tuple[tuple[str, int], ...]
@@ -26,6 +29,7 @@ class Settings:
     folder: str
     fsync: bool
     software: str
+    lasting: bool = True
 
     @property
     def address(self) -> tuple[str, int]:

@@ -60,7 +60,8 @@ SERVER_SHELL = frozenset(
     "fakeserver" + name
     for name in [
         "",
-        *".__main__ .clock .cluster .control .disk .door .faults .house .journal .lifeline .links .process .pytest_plugin .server".split(),
+        *".__main__ .clock .cluster .control .disk .door .ghosts .house .journal .lifeline .links .listening .nodes .orders .process".split(),
+        *".pytest_plugin .run .sabotage .server".split(),
     ]
 )
 """The modules of the fake server that act; all others are pure, as the core is."""
@@ -75,6 +76,7 @@ SHAPES = frozenset({"Protocol", "TypedDict", "NamedTuple", "Generic"})
 """Bases that are a way to write down a type."""
 
 FOREIGN_BASES: dict[str, str] = {
+    "H11Protocol": "uvicorn makes each connection of such a class",
     "BaseTransport": "httpx takes a transport of this class only",
     "AsyncBaseTransport": "httpx takes a transport of this class only",
 }
