@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from palclient.core.checkout import Patience
+from palclient.core.retry import RetryPolicy
 from palclient.core.wire import CheckoutRequest
 from palclient.errors import ClientClosed, ConfigError
-from palclient.models import Holder
+from palclient.models import Event, Holder
+
+PICKLE_ADVICE = "A client belongs to one process and cannot be pickled: make one in the other process, of the same SERVERNAME."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a client's calls go by when they say nothing themselves.  ``listener`` is told of the leases that are checked out with these."""
+
+    timeout_s: float
+    retry: RetryPolicy
+    holder: Holder | None
+    reacquire: str
+    listener: Callable[[Event], None] | None = None
+
+    def changed(
+        self,
+        *,
+        timeout: float | None,
+        retry: RetryPolicy | None,
+        holder: Holder | None,
+        reacquire: str | None,
+        on_event: Callable[[Event], None] | None,
+    ) -> Defaults:
+        """The same with what is not None in its place.  Raises ConfigError for impossible values."""
+        return replace(
+            self,
+            timeout_s=self.timeout_s if timeout is None else checked_timeout(timeout),
+            retry=retry or self.retry,
+            holder=holder or self.holder,
+            reacquire=checked_reacquire(reacquire or self.reacquire),
+            listener=on_event or self.listener,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

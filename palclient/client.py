@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from palclient.asking import checked_reacquire, checked_timeout, closed, wanted
+from palclient import asking
+from palclient.asking import Defaults, checked_reacquire, checked_timeout, wanted
 from palclient.core import checkout as flows
 from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
 from palclient.holding import PICKLE_ADVICE, Fact, Holding
+from palclient.home import Home, Where
 from palclient.keeper import Listener
-from palclient.models import FeatureUsage, Holder, ServerName, TriadStatus
+from palclient.lifetime import Mutex
+from palclient.models import Counters, FeatureUsage, Holder, ServerName, TriadStatus
 from palclient.runner_sync import run
 from palclient.session import Session
-from palclient.transport import InjectedTransport, Transport, monotonic
+from palclient.transport import AnyTransport, Transport, monotonic
 
 if TYPE_CHECKING:
     import httpx
@@ -24,6 +27,17 @@ if TYPE_CHECKING:
     from palclient.config import Config
 
 STATUS_S = 2.0
+
+
+class Closable(Protocol):
+    """What the process's own clients have in common."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed: then another takes its place."""
+
+
+Kind = TypeVar("Kind", bound=Closable)
 
 
 class Client:
@@ -51,16 +65,12 @@ class Client:
         on_event: Listener | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._transport = transport
-        self._where = {"servers": servers, "ini": ini, "app": app, "ini_names": ini_names}
-        self._timeout_s = checked_timeout(timeout)
-        self._policy = retry
-        self._holder = holder
-        self._reacquire = checked_reacquire(reacquire)
-        self._on_event = on_event
-        self._lock = threading.Lock()
-        self._session: Session | None = None
-        self._is_closed = False
+        self._defaults = Defaults(timeout_s=checked_timeout(timeout), retry=retry, holder=holder, reacquire=checked_reacquire(reacquire))
+
+        def begin(config: Config) -> Session:
+            return Session(config, retry, on_event, _made(transport))
+
+        self._home = Home(Where(servers=servers, ini=ini, app=app, ini_names=ini_names), begin)
 
     def checkout(
         self,
@@ -74,42 +84,73 @@ class Client:
         on_event: Listener | None = None,
     ) -> Lease:
         """Take ``count`` seats and keep them.  Arguments, errors and times as of ``palclient.checkout``."""
-        session = self._open()
+        session, defaults = self._home.open(), self._defaults
         asked = wanted(
             feature=feature,
             version=version,
             count=count,
-            holder=self._holder or session.holder,
-            timeout=self._timeout_s if timeout is None else timeout,
+            holder=defaults.holder or session.holder,
+            timeout=defaults.timeout_s if timeout is None else timeout,
             wait=wait,
-            reacquire=reacquire or self._reacquire,
+            reacquire=reacquire or defaults.reacquire,
         )
-        return Lease(session, session.acquire(asked.request, asked.patience, reacquire=asked.reacquire, on_event=on_event))
+        return session.acquire(asked, defaults.retry, on_event or defaults.listener, lambda record: Lease(session, record))
 
     def status(self, *, timeout: float = STATUS_S) -> TriadStatus:
         """Ask every node for its state, side by side.  Blocks for ``timeout`` seconds at most; a silent node is ``unreachable``, no error."""
         timeout_s = checked_timeout(timeout)
-        session = self._open()
+        session = self._home.open()
         return run(flows.status(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
     def usage(self, *, timeout: float | None = None) -> tuple[FeatureUsage, ...]:
         """Ask the master who holds what.  Blocks for ``timeout`` seconds at most; raises TriadUnavailable when no master answers in time."""
-        timeout_s = self._timeout_s if timeout is None else checked_timeout(timeout)
-        session = self._open()
-        return run(flows.usage(session.means, now=monotonic(), timeout_s=timeout_s), session.transport)
+        timeout_s = self._defaults.timeout_s if timeout is None else checked_timeout(timeout)
+        session = self._home.open()
+        means = session.means_by(self._defaults.retry)
+        return run(flows.usage(means, now=monotonic(), timeout_s=timeout_s), session.transport)
 
     @property
     def config(self) -> Config:
         """The SERVERNAME in force, and where it came from.  Reads the configuration if that has not happened yet; raises ConfigError."""
-        return self._open().config
+        return self._home.open().config
+
+    @property
+    def counters(self) -> Counters:
+        """What this connection has done so far, a value; of all clients that share it by ``with_options``."""
+        return self._home.open().counters
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        holder: Holder | None = None,
+        reacquire: str | None = None,
+        on_event: Listener | None = None,
+    ) -> Self:
+        """A client on the same connection whose calls go by other defaults; what is None stays.  Raises ConfigError.
+
+        ``on_event`` is called with the events of the leases that are checked out by the new client.  Connections, leases and threads are shared: ``close`` of
+        either closes both.
+        """
+        other = object.__new__(type(self))
+        other._home = self._home
+        other._defaults = self._defaults.changed(timeout=timeout, retry=retry, holder=holder, reacquire=reacquire, on_event=on_event)
+        return other
 
     def close(self) -> None:
         """Return all seats and stop.  Blocks for 2 s at most; a closed client raises ClientClosed."""
-        with self._lock:
-            self._is_closed = True
-            session, self._session = self._session, None
+        session = self._home.close()
         if session is not None:
             session.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._home.is_closed
+
+    def __reduce__(self) -> str:
+        raise TypeError(asking.PICKLE_ADVICE)
 
     def __enter__(self) -> Self:
         return self
@@ -117,16 +158,13 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> Session:
-        with self._lock:
-            if self._is_closed:
-                raise closed()
-            if self._session is None or self._session.is_foreign:
-                from palclient.config import find_servername
 
-                transport = Transport() if self._transport is None else InjectedTransport(self._transport)
-                self._session = Session(find_servername(**self._where), self._policy, self._on_event, transport)  # type: ignore[arg-type]  # the four, by name
-            return self._session
+def _made(transport: httpx.BaseTransport | None) -> AnyTransport:
+    if transport is None:
+        return Transport()
+    from palclient.transport.injected import InjectedTransport
+
+    return InjectedTransport(transport)
 
 
 class Lease:
@@ -187,13 +225,18 @@ class Lease:
 
 # --- the process's own clients ------------------------------------------------------------------------------------------------------
 
-_default_lock = threading.Lock()
-_default_clients: dict[str, Client] = {}  # by canonical SERVERNAME: the one global that changes
+_default_lock = Mutex()
+_default_clients: dict[tuple[object, str], Any] = {}  # by kind and canonical SERVERNAME: the one global that changes
 _default_configs: dict[object, Config] = {}  # what was found, until its file changes
 
 
 def default_client(*, servers: str | ServerName | None = None, ini: str | os.PathLike[str] | None = None) -> Client:
     """The process-wide client for this server list; the INI is read again when its time or size has changed.  Raises ConfigError."""
+    return default_of(Client, servers=servers, ini=ini)
+
+
+def default_of(kind: Callable[[ServerName], Kind], *, servers: str | ServerName | None, ini: str | os.PathLike[str] | None) -> Kind:
+    """``default_client`` for any kind of client."""
     from palclient.config import find_servername
 
     key = (str(servers), str(ini), os.environ.get("PALCLIENT_SERVERNAME"), os.environ.get("PALCLIENT_INI"))
@@ -202,7 +245,7 @@ def default_client(*, servers: str | ServerName | None = None, ini: str | os.Pat
         if config is None or config.is_outdated():
             config = _default_configs[key] = find_servername(servers=servers, ini=ini)
         name = str(config.servername)
-        client = _default_clients.get(name)
-        if client is None or client._is_closed:  # noqa: SLF001  # this module's own
-            client = _default_clients[name] = Client(config.servername)
+        client: Kind | None = _default_clients.get((kind, name))
+        if client is None or client.is_closed:
+            client = _default_clients[kind, name] = kind(config.servername)
         return client

@@ -90,6 +90,8 @@ def _ended(_: object, error: BaseException | None) -> None:
 class AnyCourier(Protocol):
     """Hands events to listeners, in order, and never to the thread that has one to tell."""
 
+    dropped: int  # events that were too many
+
     def deliver(self, listener: Listener, event: Event) -> None:
         """Queue an event; never blocks."""
 
@@ -133,10 +135,11 @@ class Courier:
                         return
                     self._something.wait()
                 listener, event = self._queue.popleft()
-            _call(listener, event)
+            call_listener(listener, event)
 
 
-def _call(listener: Listener, event: Event) -> None:
+def call_listener(listener: Listener, event: Event) -> None:
+    """Tell a listener.  What it raises is logged, and does no harm."""
     try:
         listener(event)
     except Exception as error:  # noqa: BLE001 - it is the application's code, and the seat must not depend on it; it is logged

@@ -189,6 +189,21 @@ class FeatureUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a client has done since it was made.
+
+    ``checkouts`` counts the leases that were granted, ``renewals`` the confirmed renewals of each of them, ``failovers`` the changes of master that were noticed,
+    ``spent_s`` the seconds that callers waited for checkouts and returns, ``events_dropped`` the events that no listener took in time.
+    """
+
+    checkouts: int = 0
+    renewals: int = 0
+    failovers: int = 0
+    spent_s: float = 0.0
+    events_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Acquired:
     """A seat was granted."""
 

@@ -5,16 +5,16 @@ Composes the parts; decides nothing.
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import sys
 import threading
-import weakref
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from palclient import log
+from palclient import lifetime, log
+from palclient.asking import Wanted, closed
 from palclient.core import checkout as flows
 from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
@@ -24,7 +24,7 @@ from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.keeper import AnyCourier, Courier, Keeper, Listener
-from palclient.models import Acquired, Event, Holder, Lost, Returned
+from palclient.models import Acquired, Counters, Event, Grant, Holder, Lost, MasterChanged, Returned
 from palclient.runner_sync import run
 from palclient.transport import AnyTransport, monotonic
 
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from palclient.config import Config
 
 CHECKIN_S = 2.0  # a return takes no longer, in any weather; the keeper goes on with it
-EXIT_S = 1.0  # the last returns at the interpreter's exit, for each session
-EXITS_S = 2.0  # for all of them
+Held = TypeVar("Held")
 
 
 class Session:
@@ -49,39 +48,66 @@ class Session:
         self._on_event = on_event
         self._listeners: dict[str, Listener] = {}
         self._courier = courier or Courier()
+        self.is_closed = False
+        self._counting = threading.Lock()
+        self._counters = Counters()
         self.changed = threading.Condition()
+        self.watchers: set[Callable[[], None]] = set()  # called with every event; they do not block
         self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._wake)
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
         self.means = Means(knowledge=self.knowledge, policy=policy, luck=_luck)
         self.keeper = Keeper(self.transport, self.leases, self.means, self._tell)
         log.show_if_asked()
-        _sessions.add(self)
+        lifetime.register(self)
 
     @property
     def is_foreign(self) -> bool:
         """Whether this is the parent's, seen from a forked child."""
         return self.pid != os.getpid()
 
-    def acquire(self, request: CheckoutRequest, patience: flows.Patience, *, reacquire: bool, on_event: Listener | None) -> LeaseRecord:
-        """Run the checkout on the caller's thread, and begin to keep what it brings."""
+    @property
+    def counters(self) -> Counters:
+        """What was done so far."""
+        return replace(self._counters, renewals=self.leases.renewals, events_dropped=self._courier.dropped)
+
+    def means_by(self, policy: RetryPolicy) -> Means:
+        """The means of all flows, with a policy of their own."""
+        return self.means if policy is self.means.policy else replace(self.means, policy=policy)
+
+    def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
+        """Run the checkout on the caller's thread, and begin to keep what it brings.  Whatever interrupts it, no seat is left that nobody holds."""
         trace = flows.Trace()
         try:
-            return self.keep(request, run(self.taking(request, patience, trace, on_event), self.transport), reacquire=reacquire)
+            taken = run(self.taking(asked.request, asked.patience, trace, on_event, policy), self.transport)
+            return hold(self.keep(asked.request, taken, reacquire=asked.reacquire))
         except BaseException:
-            self.abandon(request.id, trace)
+            self.abandon(asked.request.id, trace)
+            if self.is_closed and trace.may_be_taken:  # the keeper has ended
+                run(self.returning(asked.request.id), self.transport)
             raise
 
-    def taking(self, request: CheckoutRequest, patience: flows.Patience, trace: flows.Trace, on_event: Listener | None) -> Flow[flows.Taken]:
+    def taking(
+        self, request: CheckoutRequest, patience: flows.Patience, trace: flows.Trace, on_event: Listener | None, policy: RetryPolicy | None = None
+    ) -> Flow[flows.Taken]:
         """The flow of a checkout, whose events go to ``on_event``.  Whoever drives it calls ``keep`` with what it brings, or else ``abandon``."""
+        if self.is_closed:
+            raise closed()
         if on_event is not None:
             self._listeners[request.id] = on_event
-        return flows.checkout(request, self.means, patience, trace, now=monotonic(), on_waiting=self._tell)
+        means, began = self.means_by(policy or self.means.policy), monotonic()
+        try:
+            return (yield from flows.checkout(request, means, patience, trace, now=began, on_waiting=self._tell))
+        finally:
+            self._count(spent_s=monotonic() - began)
 
     def keep(self, request: CheckoutRequest, taken: flows.Taken, *, reacquire: bool) -> LeaseRecord:
-        """Begin to keep what was granted."""
-        record = LeaseRecord(taken.grant, sent_at=taken.sent_at)
+        """Begin to keep what was granted.  Raises ClientClosed when there is nobody left to keep it."""
+        if self.is_closed:
+            raise closed()
+        record = LeaseRecord(_thrifty(taken.grant), sent_at=taken.sent_at)
         self.leases.add(Kept(record=record, request=request, reacquire=reacquire))
         self.keeper.start()
+        self._count(checkouts=1)
         self._tell(Acquired(lease_id=request.id, grant=record.grant))
         return record
 
@@ -104,7 +130,11 @@ class Session:
 
     def returning(self, lease_id: str) -> Flow[flows.TakenBack]:
         """The flow of a return.  However it ends, ``returned`` is to be called."""
-        return flows.give_back((lease_id,), self.means, now=monotonic(), timeout_s=CHECKIN_S)
+        began = monotonic()
+        try:
+            return (yield from flows.give_back((lease_id,), self.means, now=began, timeout_s=CHECKIN_S))
+        finally:
+            self._count(spent_s=monotonic() - began)
 
     def returned(self, lease_id: str, taken_back: frozenset[str]) -> None:
         """What is not among those that a master has taken back, the keeper goes on with."""
@@ -112,12 +142,12 @@ class Session:
         if not is_confirmed:
             self.leases.give_up(lease_id, now=monotonic())
         self._tell(Returned(lease_id=lease_id, confirmed=is_confirmed))
-        self._listeners.pop(lease_id, None)
 
     def close(self, timeout_s: float = CHECKIN_S) -> None:
         """Return everything in one request, and stop the threads."""
         if self.is_foreign:
             return
+        self.is_closed = True
         self.keeper.stop()
         run(self.returning_all(timeout_s), self.transport)
         self.end()
@@ -125,13 +155,12 @@ class Session:
     def returning_all(self, timeout_s: float) -> Flow[None]:
         """The flow of returning everything, in as few requests as can be."""
         ids = self.leases.ids()
-        for lease_id in ids:
-            self.leases.remove(lease_id)
+        kept = frozenset(lease_id for lease_id in ids if self.leases.remove(lease_id) is not None)  # of the others it was told before
         until = monotonic() + timeout_s
         while ids and (now := monotonic()) < until:
             batch, ids = ids[:MAX_IDS], ids[MAX_IDS:]
             taken = yield from flows.give_back(batch, self.means, now=now, timeout_s=until - now)
-            for lease_id in batch:
+            for lease_id in kept.intersection(batch):
                 self._tell(Returned(lease_id=lease_id, confirmed=lease_id in taken.ids))
 
     def end(self) -> None:
@@ -141,25 +170,40 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: own nothing of the parent's."""
+        self.changed = threading.Condition()
+        self.leases.lock = threading.Lock()
         self.transport.forget()
         self.keeper.forget()
+
+    def _count(self, *, checkouts: int = 0, failovers: int = 0, spent_s: float = 0.0) -> None:
+        with self._counting:
+            old = self._counters
+            self._counters = replace(old, checkouts=old.checkouts + checkouts, failovers=old.failovers + failovers, spent_s=old.spent_s + spent_s)
 
     def _tell(self, event: Event) -> None:
         log.write("warning" if isinstance(event, Lost) else "info", "%r", event)
         with self.changed:
             self.changed.notify_all()
+        for ring in tuple(self.watchers):
+            ring()
         lease_id = getattr(event, "lease_id", None)
         if self._on_event is not None:
             self._courier.deliver(self._on_event, event)
         listeners = list(self._listeners.values()) if lease_id is None else [self._listeners[lease_id]] if lease_id in self._listeners else []
         for listener in listeners:
             self._courier.deliver(listener, event)
+        if isinstance(event, Returned):
+            self._listeners.pop(event.lease_id, None)
+        elif isinstance(event, MasterChanged):
+            self._count(failovers=1)
 
     def _wake(self) -> None:
         self.keeper.wake()
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # for the exit and for forks, which tell the interpreter's hooks only
+def _thrifty(grant: Grant) -> Grant:
+    """The same, sharing with all others what all of them say."""
+    return replace(grant, node=sys.intern(grant.node), cluster=sys.intern(grant.cluster), version=sys.intern(grant.version))
 
 
 def _luck() -> float:
@@ -171,23 +215,3 @@ def _this_process() -> Holder:
     user = os.environ.get("USERNAME") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
     app = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119  # pathlib would be imported for this alone
     return Holder(user=user, host=socket.gethostname(), display=os.environ.get("DISPLAY", ""), pid=os.getpid(), app=app)
-
-
-def _at_exit() -> None:
-    """Give all seats back, silently and within 2 s, whatever the weather."""
-    until = monotonic() + EXITS_S
-    for session in list(_sessions):
-        remaining_s = min(EXIT_S, until - monotonic())
-        if remaining_s > 0:
-            with suppress(OSError):
-                session.close(remaining_s)
-
-
-def _after_fork_in_child() -> None:
-    for session in list(_sessions):
-        session.forget()
-
-
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

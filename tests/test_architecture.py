@@ -35,6 +35,9 @@ PURE = frozenset(
 )
 """Top-level modules of the standard library that touch no socket, file, clock, thread, luck or log."""
 
+PURE_LOANS = {"palclient.core.retry": "tenacity", "fakeserver.licenses": "cryptography"}
+"""Pure parts of third-party packages that one module each may import inside a function: wait strategies; checking a signature."""
+
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 """The only impure corners of PURE: the class methods of datetime that read the clock."""
 
@@ -44,11 +47,20 @@ WORLD = frozenset(
 )
 """Modules that reach sockets, threads, loops, processes, the clock or luck."""
 
-SHELL = frozenset({"palclient.transport", "palclient.runner_sync", "palclient.runner_async", "palclient.keeper"})
+SHELL = frozenset({"palclient.transport", "palclient.runner_sync", "palclient.runner_async", "palclient.keeper", "palclient.redirect.crew"})
 """The modules of the SDK that act; all others decide, read text, or hand on."""
 
 LENT: dict[str, dict[str, frozenset[str]]] = {
-    "palclient.client": {"threading": frozenset({"Lock"})},  # the default clients are kept under a lock
+    "palclient.files": {
+        "time": frozenset({"sleep"}),  # a file that another program holds open is tried again a little later
+        "ctypes": frozenset({"CDLL", "WinDLL", "WinError", "c_int", "c_uint32", "c_void_p", "c_wchar_p", "get_errno", "get_last_error"}),
+    },
+    "palclient.async_client": {"threading": frozenset({"Lock"})},  # loops of several threads may share one
+    "palclient.lifetime": {"threading": frozenset({"Lock"})},  # the one lock that a forked child finds free
+    "palclient.signals": {
+        "signal": frozenset({"SIG_DFL", "SIG_IGN", "getsignal", "pthread_kill", "raise_signal", "signal"}),
+        "threading": frozenset({"Event", "Thread", "current_thread", "main_thread"}),  # returning seats has a thread of its own
+    },
     "palclient.session": {
         "threading": frozenset({"Condition", "Lock"}),  # a process's knowledge is replaced under a lock, and whoever waits for a lease is woken
         "socket": frozenset({"gethostname"}),  # how the server's usage report shows this machine
@@ -66,10 +78,10 @@ SERVER_SHELL = frozenset(
 )
 """The modules of the fake server that act; all others are pure, as the core is."""
 
-STDLIB_ONLY = frozenset(f"palclient.{name}" for name in ("errors", "models", "servername", "ini", "licensefile", "optionsfile", "files", "redirect"))
-"""What the redirect tool is made of: it runs on machines that have Python and nothing else."""
+FORMATS = frozenset(f"palclient.{name}" for name in "servername ini licensefile optionsfile licensetext hostid serverlines featurelines".split())
 
-FORMATS = frozenset(f"palclient.{name}" for name in ("servername", "ini", "licensefile", "optionsfile"))
+STDLIB_ONLY = FORMATS | {f"palclient.{name}" for name in ("errors", "models", "files", "redirect")}
+"""What the redirect tool is made of: it runs on machines that have Python and nothing else."""
 
 ENUMS = frozenset({"Enum", "IntEnum", "StrEnum", "Flag", "IntFlag"})
 SHAPES = frozenset({"Protocol", "TypedDict", "NamedTuple", "Generic"})
@@ -79,6 +91,7 @@ FOREIGN_BASES: dict[str, str] = {
     "H11Protocol": "uvicorn makes each connection of such a class",
     "BaseTransport": "httpx takes a transport of this class only",
     "AsyncBaseTransport": "httpx takes a transport of this class only",
+    "Coroutine": "asyncio.create_task takes, to a type checker, nothing else",
 }
 """Bases that a library asks us to derive from, and why."""
 
@@ -198,8 +211,8 @@ def _impure(module: Module, own: tuple[str, ...]) -> Iterator[str]:
     for found in imports(module.tree):
         targets = [f"{found.module}.{name}" for name in found.names] or [found.module]
         ours = all(any(within(target, package) for package in own) for target in targets)
-        backoff = module.name == "palclient.core.retry" and found.top == "tenacity" and found.in_function
-        if found.top not in PURE and not ours and not backoff:
+        lent = found.in_function and PURE_LOANS.get(module.name) == found.top
+        if found.top not in PURE and not ours and not lent:
             yield module.at(found.node, f"imports {found.module}")
     for call in calls(module):
         if _name(call.func) in CLOCK_READS and _name(getattr(call.func, "value", None)) in {"datetime", "date"}:
@@ -224,7 +237,7 @@ def test_the_nodes_of_the_fake_triad_decide_and_touch_nothing() -> None:
 
 
 def test_only_the_runners_and_the_transport_act() -> None:
-    """Design page "architecture", layout: sockets, threads, loops and the clock live in four modules of the SDK."""
+    """Design page "architecture", layout: sockets, threads, loops and the clock live in a few modules of the SDK."""
     offences = []
     for module in sdk():
         if any(within(module.name, part) for part in SHELL):
@@ -246,7 +259,7 @@ def test_the_formats_run_where_there_is_only_python() -> None:
     offences = [
         module.at(found.node, f"imports {found.module}")
         for module in modules("palclient")
-        if module.name in STDLIB_ONLY
+        if module.name in STDLIB_ONLY or within(module.name, "palclient.redirect")
         for found in imports(module.tree)
         if found.top not in sys.stdlib_module_names and not _own_kind(found)
     ]
@@ -255,7 +268,7 @@ def test_the_formats_run_where_there_is_only_python() -> None:
 
 def _own_kind(found: Import) -> bool:
     targets = {f"{found.module}.{name}" for name in found.names} if found.module == "palclient" else {found.module}
-    return targets <= STDLIB_ONLY
+    return all(target in STDLIB_ONLY or within(target, "palclient.redirect") for target in targets)
 
 
 def test_only_the_command_line_prints() -> None:

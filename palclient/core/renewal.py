@@ -24,7 +24,7 @@ from palclient.core.lease import Happening, LeaseRecord, Phase, valid_until
 from palclient.core.locate import Means, Served, Unanswered, ask_master
 from palclient.core.retry import JITTER, attempt_s
 from palclient.core.wire import LEAST_TTL_S, MAX_IDS, CheckoutRequest, Granted, Problem, Renewed, RenewRequest
-from palclient.models import Event, Lost, Reacquired, Recovered, Suspect
+from palclient.models import Event, Lost, Reacquired, Recovered, Returned, Suspect
 
 EARLY = 0.9  # a renewal goes out between this share of ttl/3 and the whole
 RETURN_TRY_S = 2.0  # one round of a return that the keeper goes on with
@@ -64,6 +64,7 @@ class Leases:
         self.ttl_s: float | None = None  # the shortest in the table; the last known when it is empty
         self.renews_at = inf  # when the flows will look again by themselves
         self.turns_at = inf
+        self.renewals = 0  # confirmed so far, each lease by itself
 
     # --- what a holder does ---
 
@@ -146,6 +147,7 @@ class Leases:
             record = self._renewable(lease_id, sent_at)
             if record is None:
                 return
+            self.renewals += 1
             was_suspect = record.phase is Phase.SUSPECT
             record.step(Happening.CONFIRMED)
             record.ttl_s, record.confirmed_at = ttl_s, sent_at
@@ -277,6 +279,7 @@ class Leases:
             lease_id = self.dropped.popleft()
             if self.remove(lease_id) is not None:
                 self.give_up(lease_id, now=now)
+                self.emit(Returned(lease_id=lease_id, confirmed=False))
         with self.lock:
             self.returns = {lease_id: until for lease_id, until in self.returns.items() if now < until}
             return tuple(self.returns)[:MAX_IDS]
