@@ -56,7 +56,7 @@ def replace_file(
         OSError: the file is missing, may not be written to, or could not be replaced.  It is as it was, and the scratch file is gone.
     """
     here = platform or THIS
-    target = os.path.realpath(path, strict=True)
+    target = os.path.realpath(path, strict=True) if os.path.islink(path) else path
     refuse_unwritable(target)
     temporary = _beside(target, scratch)
     try:

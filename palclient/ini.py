@@ -209,7 +209,8 @@ def _entries(document: IniDocument, key: str) -> Iterator[IniEntry]:
     section: str | None = None
     begun: set[str] = set()
     shadow = "it stands before the first section"
-    for match in _pattern(key).finditer("\n" + document.text):
+    lines = "\n" + (document.text.replace("\r", "\n") if "\r" in document.text else document.text)  # one sign to search for, in the same places
+    for match in _pattern(key).finditer(lines):
         if match.lastgroup == "section":  # runs for every section of the file: kept lean
             section = match["section"].strip(_BLANKS)
             name = section.lower()
@@ -235,7 +236,7 @@ def _entries(document: IniDocument, key: str) -> Iterator[IniEntry]:
 def _pattern(key: str) -> re.Pattern[str]:
     blanks = f"[{_BLANKS}]*+"
     name = re.escape(key.strip(_BLANKS))
-    return re.compile(rf"[\r\n]{blanks}(?:\[(?P<section>[^\]\r\n]*+)|(?P<key>{name}){blanks}=(?P<value>[^\r\n]*+))", re.ASCII | re.IGNORECASE)
+    return re.compile(rf"\n{blanks}(?:\[(?P<section>[^\]\n]*+)|(?P<key>{name}){blanks}=(?P<value>[^\n]*+))", re.ASCII | re.IGNORECASE)
 
 
 class _Cursor:

@@ -122,10 +122,11 @@ def _words(error: OSError | ValueError) -> str:
 
 
 def _change(path: str, target: str, document: IniDocument, wish: Wish) -> FileChange | FileOutcome:
-    entries = [entry for entry in document.entries() if not entry.shadowed_by]
+    everywhere = document.entries()
+    entries = [entry for entry in everywhere if not entry.shadowed_by]
     if not entries:
         return _addition(path, target, document, wish) if wish.add is not None else _nothing_there(path, document)
-    first = document.servername_entry()
+    first = entries[0] if len(entries) == 1 else document.servername_entry()
     outcome = FileOutcome(path=path, status=Status.RIGHT, line=first.line, old=first.value, new=first.value)
     old = _parsed(first.value)
     if wish.only_from not in {None, old}:
@@ -134,11 +135,13 @@ def _change(path: str, target: str, document: IniDocument, wish: Wish) -> FileCh
     new = wish.after(old)
     if new is None:
         document.servername()  # raises what is wrong with the value, and where
+    is_plain = len(entries) == len(everywhere) and document.encoding == "8-bit"
+    warnings = () if is_plain else document.warnings()
     if new == old:
-        return replace(outcome, warnings=document.warnings())
+        return replace(outcome, warnings=warnings)
     assert new is not None
     splices = tuple(_splice(document, entry, str(new)) for entry in entries)
-    warnings = (*document.warnings(), *(warning for entry in entries for warning in _remark_warning(entry)))
+    warnings += tuple(warning for entry in entries for warning in _remark_warning(entry))
     change = FileChange(
         path=path, target=target, line=first.line, old=first.value, new=str(new), splices=splices, old_sha256=sha256(document.raw), new_sha256=None
     )
@@ -162,9 +165,10 @@ def _parsed(value: str) -> ServerName | None:
 
 
 def _splice(document: IniDocument, entry: IniEntry, text: str) -> Splice:
+    """As ``IniDocument.spliced``, as a value."""
     start, end = entry.span
-    content = document.spliced(entry, text)
-    return Splice(start=start, old=document.raw[start:end], new=content[start : len(content) - (len(document.raw) - end)])
+    codec = document.encoding if document.encoding.startswith("utf-16") else "ascii"
+    return Splice(start=start, old=document.raw[start:end], new=text.encode(codec))
 
 
 def _remark_warning(entry: IniEntry) -> tuple[IniWarning, ...]:

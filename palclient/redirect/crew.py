@@ -6,11 +6,11 @@ threads which may be left behind.  The one thread that reads the results decides
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Generic, TypeVar
 
 TYPE_CHECKING = False
@@ -24,6 +24,8 @@ RELIEF_S = 1.0  # a job that takes longer gets a stand-in, so that the others go
 SILENCES = 2  # jobs of one place that may end late in a row before the rest of that place is given up
 THREADS_LIMIT = 500  # those left behind included; each costs some address space and no time
 _LOOK_S = 0.1  # how often late jobs are looked for
+_POLL_S = 0.001  # how often results are looked for; to wake this thread for each would cost more than most jobs do
+_ENOUGH = 2  # results a poll: when there are fewer, the jobs wait for the system, and another thread helps
 
 
 class Late:
@@ -48,7 +50,7 @@ class _Job(Generic[Task]):
 
 
 class Crew(Generic[Task, Result]):
-    """Does ``work(task, is_wanted)`` for every task that is added, on ``jobs`` threads.
+    """Does ``work(task, is_wanted)`` for every task that is added, on as many threads as help, up to ``jobs``: on a quick disk more would be in each other's way.
 
     ``is_wanted()`` tells a job whether anybody still waits for it, which ends after ``timeout_s`` seconds.  ``place_of(task)`` names the machine or folder that tasks have in common.
     """
@@ -59,7 +61,7 @@ class Crew(Generic[Task, Result]):
         self._timeout_s = timeout_s
         self._place_of = place_of
         self._inbox: SimpleQueue[Task | None] = SimpleQueue()
-        self._outbox: SimpleQueue[tuple[_Job[Task], Result | Late | BaseException]] = SimpleQueue()
+        self._outbox: deque[tuple[_Job[Task], Result | Late | BaseException]] = deque()
         self._numbers = count()
         self._running: dict[int, _Job[Task]] = {}
         self._open = 0  # tasks without a result
@@ -78,13 +80,15 @@ class Crew(Generic[Task, Result]):
         look_at = monotonic() + _LOOK_S
         try:
             while self._open:
-                while self._free < min(self._jobs, self._open) and self._hire():
-                    pass
+                ended = len(self._outbox)
+                for _ in range(ended):
+                    yield from self._taken(*self._outbox.popleft())
+                if ended < _ENOUGH and self._free < min(self._jobs, self._open) and not self._hire() and self._free == 0:
+                    yield from self._untried()
+                sleep(_POLL_S)
                 if (now := monotonic()) >= look_at:
                     look_at = now + _LOOK_S
                     yield from self._late_ones(now)
-                if (found := self._next()) is not None:
-                    yield found
         finally:
             self._is_over = True
             for _ in range(self._hired):
@@ -98,30 +102,25 @@ class Crew(Generic[Task, Result]):
         Thread(target=self._serve, name=f"palclient-redirect-{self._hired}", daemon=True).start()
         return True
 
-    def _next(self) -> tuple[Task, Result | Late] | None:
-        try:
-            job, result = self._outbox.get(timeout=_LOOK_S)
-        except Empty:
-            return self._untried() if self._free == 0 else None
+    def _taken(self, job: _Job[Task], result: Result | Late | BaseException) -> Iterator[tuple[Task, Result | Late]]:
         if self._running.pop(job.number, None) is None:
-            return None  # was late
+            return  # was late
         if isinstance(result, BaseException):
             raise result
         self._open -= 1
         if self._silences and not isinstance(result, Late):
             self._silences.pop(self._place_of(job.task), None)
-        return job.task, result
+        yield job.task, result
 
-    def _untried(self) -> tuple[Task, Late] | None:
+    def _untried(self) -> Iterator[tuple[Task, Late]]:
         """All threads are stuck, and there may be no more of them."""
         try:
             task = self._inbox.get_nowait()
         except Empty:
-            return None
-        if task is None:
-            return None
-        self._open -= 1
-        return task, Late(was_tried=False)
+            return
+        if task is not None:
+            self._open -= 1
+            yield task, Late(was_tried=False)
 
     def _late_ones(self, now: float) -> Iterator[tuple[Task, Late]]:
         for job in self._running.copy().values():
@@ -138,7 +137,7 @@ class Crew(Generic[Task, Result]):
         while (task := self._inbox.get()) is not None and not self._is_over:
             job = _Job(next(self._numbers), task)
             self._running[job.number] = job
-            self._outbox.put((job, self._result_of(job)))
+            self._outbox.append((job, self._result_of(job)))
             if job.is_relieved:
                 return
 

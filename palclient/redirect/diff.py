@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from palclient.ini import IniDocument
@@ -65,7 +63,7 @@ def _range(start: int, end: int) -> str:
 
 def _lines(raw: bytes, encoding: str) -> list[str]:
     text = raw.decode(encoding if encoding != "8-bit" else "latin-1", "replace").removeprefix("\ufeff")
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if not lines[-1] else lines
 
 
