@@ -173,6 +173,7 @@ class VirtualClient:
             self._drain(task)
 
     def _drain(self, task: Task) -> None:
+        heard = False
         while task.inbox and not task.is_over and not self.is_asleep:
             event, call = task.inbox.pop(0)
             if call is not None:
@@ -181,9 +182,11 @@ class VirtualClient:
                 del task.open[call.id]
                 if isinstance(event, Answered):
                     self.on_answer(self, call, event)
+                    heard = True
             event = _at(event, max(event.now, self.local_now))
             self._advance(task, partial(task.flow.send, event))
-        self.after_turn(self)
+        if heard:  # only an answer can make a client believe more than before
+            self.after_turn(self)
 
     def _advance(self, task: Task, resume: Callable[[], Step]) -> None:
         task.resumed += 1
