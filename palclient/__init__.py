@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from collections.abc import Callable
 
     from palclient import models
+    from palclient.async_client import Acquiring
+    from palclient.async_client import AsyncClient as AsyncClient
+    from palclient.async_client import AsyncLease as AsyncLease
     from palclient.client import Client as Client
     from palclient.client import Lease as Lease
     from palclient.config import Config as Config
@@ -72,6 +75,7 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
 __version__ = "0.1.0"
 
 _HOMES = {
+    "async_client": ("AsyncClient", "AsyncLease"),
     "client": ("Client", "Lease"),
     "config": ("Config", "find_servername"),
     "core.retry": ("RetryPolicy",),
@@ -93,7 +97,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", "checkout", *_HOME_OF]  # noqa: PLE0604  # the names are in the table above
+__all__ = ["__version__", "acheckout", "checkout", *_HOME_OF]  # noqa: PLE0604  # the names are in the table above
 
 
 def checkout(
@@ -138,6 +142,33 @@ def checkout(
     from palclient.client import default_client
 
     client = default_client(servers=servers, ini=ini)
+    return client.checkout(feature, version=version, count=count, timeout=timeout, wait=wait, reacquire=reacquire, on_event=on_event)
+
+
+def acheckout(
+    feature: str,
+    *,
+    version: str = "0",
+    count: int = 1,
+    servers: "str | models.ServerName | None" = None,
+    ini: "str | os.PathLike[str] | None" = None,
+    timeout: float = 10.0,
+    wait: float | None = 0.0,
+    reacquire: str = "auto",
+    on_event: "Callable[[models.Event], None] | None" = None,
+) -> "Acquiring":
+    """Take seats as ``checkout`` does, in a program on asyncio.
+
+    Either ``async with acheckout("X") as lease``, or ``lease = await acheckout("X")``.
+
+    Arguments, errors and times are those of ``checkout``, but that ``on_event`` is called on the event loop.  The lease is an ``AsyncLease``.  A task that is
+    cancelled meanwhile leaves no seat taken; a loop that is blocked does not delay the renewals.
+
+    Raises ConfigError at once, everything else when it is awaited.
+    """
+    from palclient.async_client import default_async_client
+
+    client = default_async_client(servers=servers, ini=ini)
     return client.checkout(feature, version=version, count=count, timeout=timeout, wait=wait, reacquire=reacquire, on_event=on_event)
 
 

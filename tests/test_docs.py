@@ -160,7 +160,7 @@ def test_every_module_has_its_line(package: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- signatures
 
 
-METHODS_ON_THE_PAGE = (palclient.Client, palclient.Lease)  # with their arguments
+METHODS_ON_THE_PAGE = (palclient.Client, palclient.Lease, palclient.AsyncClient, palclient.AsyncLease)  # with their arguments
 
 
 def _written(text: str) -> list[tuple[str, Any]]:

@@ -10,13 +10,15 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from tests.bench import cold, failover, redirect, warm
+from tests.bench import async_, cold, failover, redirect, warm
 from tests.bench.pairs import Row
 
 PARTS: dict[str, Callable[[int], list[Row]]] = {
     "import": cold.imports,
     "warm": warm.checkouts,
     "cold": cold.processes,
+    "async": async_.checkouts,
+    "threads": async_.threads,
     "failover": failover.losses,
     "readers": redirect.readers,
     "redirect": redirect.redirects,
