@@ -171,7 +171,6 @@ class Session:
     def forget(self) -> None:
         """In a forked child: own nothing of the parent's."""
         self.changed = threading.Condition()
-        self.leases.lock = threading.Lock()
         self.transport.forget()
         self.keeper.forget()
 

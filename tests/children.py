@@ -86,9 +86,9 @@ class Child:
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
-    def end(self) -> int:
+    def end(self, limit_s: float = LIMIT_S) -> int:
         """Wait for its end; gives the exit code."""
-        code = self.process.wait(LIMIT_S)
+        code = self.process.wait(limit_s)
         self._talk()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert stream is not None

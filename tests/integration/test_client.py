@@ -42,7 +42,8 @@ from palclient import (
 )
 from palclient.models import Event
 from tests import hostile
-from tests.bench.null_node import NullNode, reply
+from tests.bench.null_node import reply
+from tests.canned import CannedMaster
 from tests.children import LIMIT_S, Child, wait_until
 
 pytestmark = pytest.mark.real
@@ -458,29 +459,6 @@ def test_ctrl_c_during_a_checkout_returns_a_seat_whose_answer_never_came(whole: 
         assert child.complained == ""
 
 
-class CannedMaster:
-    """A master that answers at once, until ``weather`` says how it is to treat every request from now on.
-
-    ``ttl_s`` is written as three characters in the place of the canned node's 180.
-    """
-
-    def __init__(self, ttl_s: bytes = b"180") -> None:
-        node = NullNode()
-        node._listener.close()
-        node._selector.close()
-        self._answer = node.answer
-        self._ttl = b'"ttl_s":' + ttl_s
-        self.weather: Callable[[hostile.Visit], None] | None = None
-
-    def __call__(self, visit: hostile.Visit) -> None:
-        """The behaviour of a ``hostile.Server``."""
-        while request := visit.read_request():
-            if self.weather is not None:
-                self.weather(visit)
-                return
-            visit.send(self._answer(request).replace(b'"ttl_s":180', self._ttl))
-
-
 @contextmanager
 def bad_triad(master: CannedMaster) -> Iterator[tuple[hostile.Server, str]]:
     """The master as the primary, and two black holes; gives the master's server and SERVERNAME."""
@@ -513,7 +491,8 @@ sys.stdin.readline()
 
 def test_the_exit_of_the_interpreter_returns_all_seats_in_one_request_silently() -> None:
     """Architecture: at exit one batch of returns, on the exiting thread."""
-    with hostile.Server(CannedMaster()) as server, Child(HOLD_THREE, f"{server.port}@127.0.0.1", environment={"PYTHONWARNINGS": "always"}) as child:
+    master = CannedMaster()
+    with hostile.Server(master) as server, Child(HOLD_THREE, f"{server.port}@127.0.0.1", environment={"PYTHONWARNINGS": "always"}) as child:
         ids = child.wait_for("held").split()[1:]
         child.tell()
         assert (child.end(), child.complained) == (0, "")
