@@ -69,6 +69,12 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from palclient.optionsfile import OtherOption as OtherOption
     from palclient.optionsfile import read_options_file as read_options_file
     from palclient.serverlines import ServerLine as ServerLine
+    from palclient.redirect import FileChange as FileChange
+    from palclient.redirect import FileOutcome as FileOutcome
+    from palclient.redirect import RedirectPlan as RedirectPlan
+    from palclient.redirect import RedirectReport as RedirectReport
+    from palclient.redirect import plan_redirect as plan_redirect
+    from palclient.redirect import undo_redirect as undo_redirect
     from palclient.serverlines import VendorLine as VendorLine
     from palclient.servername import parse_servername as parse_servername
 
@@ -94,6 +100,7 @@ _HOMES = {
     "optionsfile": ("OptionGroup", "OptionRule", "OptionsFile", "OtherOption", "read_options_file"),
     "serverlines": ("ServerLine", "VendorLine"),
     "servername": ("parse_servername",),
+    "redirect": "FileChange FileOutcome RedirectPlan RedirectReport plan_redirect undo_redirect".split(),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -132,7 +132,7 @@ def test_the_commands_that_are_shown_exist(capsys: pytest.CaptureFixture[str]) -
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     shown = "\n".join(block.text for block in all_blocks("sh", "bat", "console"))
     assert {"demo", "test"} <= set(re.findall(r"^make ([a-z-]+)", shown, flags=re.MULTILINE)) <= targets
-    commands = {command.__name__.rpartition(".")[2] for command in cli.COMMANDS}
+    commands = {command.__name__.rpartition(".")[2] for command in cli.commands()}
     assert set(re.findall(r"\bpalclient ([a-z]+)\b", shown)) <= commands
     rows = re.findall(r"^\| `palclient ([a-z]+) ?([^`]*)`", API, flags=re.MULTILINE)
     assert {command for command, _ in rows} == commands

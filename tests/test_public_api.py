@@ -17,7 +17,8 @@ NAMES = (
     "IniDocument IniError Lease LeaseForked LeaseLost LeaseState LicenseFile LicenseFileError Lost MasterChanged NoQuorum NoServerReachable "
     "NodeStatus OptionGroup OptionRule OptionsFile OtherOption PackageLine PalError Probe Problem ProtocolError Reacquired Recovered Resumed "
     "RetryPolicy Returned SeatsTaken ServerLine ServerName ServerNameError Suspect TriadStatus TriadUnavailable VendorLine Waiting __version__ "
-    "checkout find_servername parse_servername read_ini read_license_file read_options_file"
+    "checkout find_servername parse_servername read_ini read_license_file read_options_file "
+    "FileChange FileOutcome RedirectPlan RedirectReport plan_redirect undo_redirect"
 ).split()
 
 
