@@ -35,7 +35,7 @@ def redirects(rounds: int) -> list[Row]:
             specs = cycle(reversed(SPECS))
             what = f"redirect of {FILES:,} files beside plain copies, {name}"
             redirect, copy = partial(_redirected, folder, specs), partial(_copied, paths)
-            rows.append(in_turn(min(rounds, ROUNDS), redirect, copy, what=what, goal="<= 2"))
+            rows.append(in_turn(min(rounds, ROUNDS), redirect, copy, what=what, goal="<= 2" if parent is None else ""))
     return rows
 
 
