@@ -112,8 +112,7 @@ class OptionsFile:
 
 
 def _is_same(wanted: str, found: str) -> bool:
-    is_pattern = "*" in wanted and "[" not in wanted and "?" not in wanted
-    return fnmatchcase(found, wanted) if is_pattern else wanted == found
+    return fnmatchcase(found, wanted.replace("[", "[[]").replace("?", "[?]"))  # of its signs, only * is one here
 
 
 def read_options_file(source: str | os.PathLike[str] | bytes) -> OptionsFile:

@@ -70,6 +70,9 @@ def test_groups_of_one_name_are_one_group() -> None:
         ("USER ann", True),
         ("USER Ann", False),
         ("USER a?n", False),
+        ("USER a[n]n*", False),
+        ("USER a*", True),
+        ('PROJECT ""', False),
         ("HOST pc1", True),
         ("HOST 10.0.0.*", True),
         ("DISPLAY :0", True),
@@ -85,7 +88,7 @@ def test_a_rule_is_about_those_that_it_names(rule: str, is_meant: bool) -> None:
     """G7."""
     options = read(f"GROUP people bob ann\nHOST_GROUP machines pc1\nGROUP machines pc1\nINCLUDEALL {rule}\n")
     assert options.is_meant(options.rules[0], user="ann", host="pc1", display=":0", address="10.0.0.7", project="x") is is_meant
-    assert not options.is_meant(options.rules[0], user="", host="")
+    assert not options.is_meant(options.rules[0], user="", host="", project="")
 
 
 def test_other_options_are_kept_and_reported() -> None:
