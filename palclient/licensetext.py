@@ -275,8 +275,13 @@ def _look_at_signs(word: Word, raw: str, findings: Findings) -> None:
 
 def shown(text: str) -> str:
     """Fit for one line of a terminal, whatever stands in the file."""
-    plain = "".join(char if char.isprintable() else "?" for char in text[:_SHOWN_LIMIT].replace("\t", " "))
+    plain = printable(text[:_SHOWN_LIMIT])
     return plain + "..." if len(text) > _SHOWN_LIMIT else plain
+
+
+def printable(text: str) -> str:
+    """The text with a ``?`` for every character that could move the cursor of a terminal, and a blank for a tab."""
+    return "".join(char if char.isprintable() else "?" for char in text.replace("\t", " "))
 
 
 def lines_of(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from palclient.cli.screen import complain, say, say_json
 from palclient.errors import ConfigError
 from palclient.featurelines import MONTHS
 from palclient.licensefile import LicenseFile, expiry_problems, read_license_file, servername_problems
-from palclient.licensetext import Problem, explained, lines_of
+from palclient.licensetext import Problem, explained, lines_of, printable
 from palclient.optionsfile import options_problems, read_options_file
 
 if TYPE_CHECKING:
@@ -169,21 +169,21 @@ def run_show(options: argparse.Namespace) -> int:
     roles = ("primary", "secondary", "tertiary") if license_file.is_triad else ("server",) * len(license_file.servers)
     for role, server in zip(roles, license_file.servers, strict=True):
         port = f"port {server.port}" if server.port is not None else "the first free port of 27000 to 27009"
-        say(f"{role:<10} {server.host:<28} {server.hostid:<20} {port}")
+        say(printable(f"{role:<10} {server.host:<28} {server.hostid:<20} {port}"))
     if license_file.is_triad:
         interval_s = max(license_file.heartbeat_interval_s, 1)
         master = "the primary takes mastership back" if license_file.primary_is_master else "a master stays master"
-        say(f"{master}; a server is lost after {4 * interval_s - 1} s of silence")
+        say(printable(f"{master}; a server is lost after {4 * interval_s - 1} s of silence"))
     for vendor in license_file.vendors:
         more = [f"options {vendor.options}"] * bool(vendor.options) + [f"port {vendor.port}"] * bool(vendor.port)
-        say(f"vendor     {', '.join([vendor.name, *more])}")
+        say(printable(f"vendor     {', '.join([vendor.name, *more])}"))
     for feature in license_file.features:
         until = f"until {feature.expiry}" if feature.expiry else "permanent"
         seats = "uncounted" if feature.count is None else _counted(feature.count, "seat")
         bound = f", bound to {feature.hostid}" if feature.hostid else ""
-        say(f"{feature.kind.lower():<10} {feature.name:<28} version {feature.version}, {seats}, {until}{bound}")
+        say(printable(f"{feature.kind.lower():<10} {feature.name:<28} version {feature.version}, {seats}, {until}{bound}"))
     for package in license_file.packages:
-        say(f"package    {package.name:<28} {' '.join(component.name for component in package.components)}")
+        say(printable(f"package    {package.name:<28} {' '.join(component.name for component in package.components)}"))
     if license_file.problems:
         counts = Counter(problem.severity for problem in license_file.problems)
         complain(f"{_counted(counts['error'], 'error')}, {_counted(counts['warning'], 'warning')}: palclient license lint {options.file}")

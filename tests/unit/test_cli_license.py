@@ -18,7 +18,7 @@ from palclient.cli.license import read_date, read_expiry, signed_license
 from palclient.errors import ConfigError
 from palclient.licensefile import read_license_file
 from palclient.signing import Signature, SigningKey, look_at_signature, new_key, read_key, write_key
-from tests.unit.pages import examples
+from tests.unit.pages import REFERENCE, examples
 
 NEW = [
     "--servers",
@@ -282,6 +282,14 @@ PACKAGE A palisade COMPONENTS="X Y:1.0" SIGN=123456789012
 """
 
 
+def test_no_file_moves_the_cursor_of_a_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever sent the file must not write on the screen."""
+    (folder / "l.dat").write_text(FILE.replace("lic1", "lic\x1b[2J").replace(" A ", " A\x1b[2J ").replace("permanent", "perm\x1b"))
+    for part in ("show", "lint"):
+        _, said, talk = run(capsys, part, "l.dat")
+        assert "\x1b" not in said + talk
+
+
 def test_show_says_what_a_file_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Issue 6: show."""
     (folder / "l.dat").write_text(FILE)
@@ -294,7 +302,26 @@ def test_show_says_what_a_file_says(folder: Path, capsys: pytest.CaptureFixture[
     assert found["heartbeat_interval_s"] == 10
 
 
-# -------------------------------------------------------------------------------------------------------------------- specimen
+# ------------------------------------------------------------------------------------------------------------------------ docs
+
+
+def test_the_page_of_commands_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/reference/cli.md: no option is missing, and none is there that does not exist."""
+    section = (REFERENCE / "cli.md").read_text("utf-8").partition("\n## palclient license\n")[2].partition("\n## ")[0]
+    offered = set()
+    for part in ("lint", "show", "new"):
+        with pytest.raises(SystemExit):
+            run(capsys, part, "--help")
+        offered |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert set(re.findall(r"`(--[a-z-]+)", section)) == offered
+
+
+def test_lint_needs_the_standard_library_alone(license_dat: Path) -> None:
+    """R9: on the machines of a fleet there is Python and nothing else."""
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from palclient.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-I", "-S", "-c", program, ROOT, "license", "lint", str(license_dat), "--on", "2030-01-01"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "no errors, no warnings.\n")
 
 
 def test_the_specimen_of_the_page_is_what_new_writes() -> None:
