@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from palclient.cli.redirect_screen import Bar, open_table, say_report, summarize, write_table
@@ -63,21 +64,25 @@ def main(argv: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Plan, verify, write, tell."""
     _refuse_nonsense(options)
-    table = open_table(options.report) if options.report else None
-    plan = _plan(options)
-    is_trial = options.dry_run or options.check
-    if options.verify:
-        _verify(plan, options)
-    report = _as_if(plan) if is_trial else _apply(plan, options)
-    if table is not None:
-        write_table(table, report)
+    with open_table(options.report) if options.report else nullcontext() as table:
+        plan = _plan(options)
+        if options.verify:
+            _verify(plan, options)
+        report = _as_if(plan) if options.dry_run or options.check else _apply(plan, options)
+        if table is not None:
+            write_table(table, report)
+    _tell(report, plan, options)
+    return _exit_code(report, options)
+
+
+def _tell(report: RedirectReport, plan: RedirectPlan, options: argparse.Namespace) -> None:
     if options.json:
         say_report(report, plan if options.dry_run else None)
-    else:
-        if options.dry_run and plan.changes:
-            say(plan.diff().removesuffix("\n"))
-        summarize(report, is_undo=options.undo is not None, is_trial=is_trial, to_stdout=not options.dry_run)
-    return _exit_code(report, options)
+        return
+    if options.dry_run and plan.changes:
+        say(plan.diff().removesuffix("\n"))
+    is_trial = options.dry_run or options.check
+    summarize(report, is_undo=options.undo is not None, is_trial=is_trial, to_stdout=not options.dry_run)
 
 
 def _refuse_nonsense(options: argparse.Namespace) -> None:

@@ -113,10 +113,9 @@ def open_table(path: str) -> TextIO:
 
 def write_table(file: TextIO, report: RedirectReport) -> None:
     """One line for each file.  With a byte order mark, since it is opened in spreadsheets."""
-    with file:
-        table = csv.writer(file)
-        table.writerow(_COLUMNS)
-        table.writerows(_row(outcome).values() for outcome in report.outcomes)
+    table = csv.writer(file)
+    table.writerow(_COLUMNS)
+    table.writerows(_row(outcome).values() for outcome in report.outcomes)
 
 
 def say_report(report: RedirectReport, plan: RedirectPlan | None = None) -> None:
