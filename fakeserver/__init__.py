@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fakeserver.cluster import FakeTriad, NotServing
+    from fakeserver.control import Control
     from fakeserver.journal import Entry, Journal
     from fakeserver.nodes import FakeNode
     from fakeserver.process import FakeTriadError
 
-__all__ = ["Entry", "FakeNode", "FakeTriad", "FakeTriadError", "Journal", "NotServing"]
+__all__ = ["Control", "Entry", "FakeNode", "FakeTriad", "FakeTriadError", "Journal", "NotServing"]
 
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for when it is asked for: a node process needs none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Control":
+        from fakeserver.control import Control
+
+        return Control
     from fakeserver import cluster
 
     return getattr(cluster, name)

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fakeserver.clock import now_s
 from fakeserver.faults import Expire, Fault, Fill, Partition
 from fakeserver.house import House
 from fakeserver.journal import Entry, Journal, merged
@@ -106,6 +105,11 @@ class FakeTriad:
     def close(self) -> None:
         """Kill and reap all processes, as the end of the ``with`` block does."""
         self._close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block was entered, and not left yet."""
+        return isinstance(self._close, weakref.finalize) and self._close.alive
 
     @property
     def nodes(self) -> tuple[FakeNode, FakeNode, FakeNode]:
@@ -204,8 +208,7 @@ class FakeTriad:
         assert self._house is not None
         for node in self.nodes:
             node.forget_faults()
-        self._house.reset(self._start)
-        self._since_s = now_s()
+        self._since_s = self._house.reset(self._start)
         self._entries.clear()
 
     def _play_everywhere(self, fault: Fault) -> None:

@@ -6,7 +6,6 @@ port), ``ghosts`` (in the pool), ``shell`` and ``run`` (messages between nodes, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, get_args
@@ -261,7 +260,7 @@ def from_json(members: Mapping[str, Any]) -> Fault:
 
 def _number(low: float, high: float, *, or_low: bool = True) -> Callable[[str, object], float]:
     def read(setting: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"{setting} must be a number from {low:g} to {high:g}, not {value!r:.60}.")
         if value == low and not or_low:
             raise ValueError(f"{setting} must be above {low:g}.")

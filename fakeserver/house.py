@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fakeserver.clock import boot_name
+from fakeserver.clock import boot_name, now_s
 from fakeserver.disk import Disk, cluster_of
 from fakeserver.events import SaveBallot
 from fakeserver.lifeline import NEEDS_WATCHER, Midwife, Watcher
@@ -62,27 +62,30 @@ class House:
         for role in roles:
             by_role[role].wait_ready()
 
-    def reset(self, roles: Sequence[str]) -> None:
-        """Put all nodes to rest, then let them begin anew in a term above all there were; start those of ``roles`` that are down.
+    def reset(self, roles: Sequence[str]) -> float:
+        """Start those of ``roles`` that are down, put all that run to rest, then let them begin anew in a term above all there were.
 
-        When this returns, a node serves and the others follow it, if two or more run.
+        When this returns, a node serves and the others follow it, if two or more run; as on a first start that is the primary (T3).
+        The result is the moment of the common clock between the old life and the new.
         """
+        self.start([process.settings.role for process in self.processes if process.settings.role in roles and not process.is_running])
         up = [process for process in self.processes if process.is_running]
         down = [process for process in self.processes if process not in up]
         terms = [answer["term"] for answer in _ordered([(process, "rest", {}) for process in up])]
+        between_s = now_s()
         term = max([0, *terms, *map(_term_on_disk, down)]) + 1
         for process in down:
             _write_fresh_state(process.settings, term)
         by_role = {process.settings.role: process for process in up}
-        # The secondary lets the primary go first, as on a first start (T3); the primary comes last, when there is somebody to answer it.
+        # The secondary lets the primary go first, as on a first start (T3); the primary comes last, when there are those who answer it.
         polite_s = self.processes[0].settings.heartbeat_s if "primary" in by_role else 0.0
-        waits = {"secondary": polite_s, "tertiary": 0.0, "primary": 0.0}
-        _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
-        self.start([process.settings.role for process in down if process.settings.role in roles])
-        self._settle()
+        for waits in ({"secondary": polite_s, "tertiary": 0.0}, {"primary": 0.0}):
+            _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
+        self._settle(up)
+        return between_s
 
-    def _settle(self) -> None:
-        up = [process for process in self.processes if process.is_running]
+    @staticmethod
+    def _settle(up: Sequence[NodeProcess]) -> None:
         if len(up) < QUORUM:
             return
         answers = _ordered([(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up])

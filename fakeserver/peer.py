@@ -6,13 +6,12 @@ Four kinds of message, each an ask and a reply, go by ``POST /v1/peer/{kind}``. 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from fakeserver.roles import Role
-from fakeserver.seats import Record, record_from_json, record_to_json
+from fakeserver.seats import NUMBER_LIMIT, Record, record_from_json, record_to_json
 
 Kind = Literal["heartbeat", "vote", "append", "transfer"]
 
@@ -216,13 +215,13 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBER_LIMIT:
         raise ValueError(f"not a whole number: {value!r:.40}")
     return value
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -NUMBER_LIMIT <= value <= NUMBER_LIMIT:
         raise ValueError(f"not a number of seconds: {value!r:.40}")
     return float(value)
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 
+NUMBER_LIMIT = 2**53  # as in the protocol: beyond it JSON readers differ
+
+
 class Version(NamedTuple):
     """When a record was written: the term of its master, and the number of the operation within that term.  Newer is greater."""
 
@@ -88,7 +91,7 @@ def record_from_json(members: object) -> Record:
     """
     try:
         return _record(members)
-    except (KeyError, TypeError, AttributeError) as wrong:
+    except (KeyError, TypeError, AttributeError, OverflowError) as wrong:
         raise ValueError(f"not a record of the seat table: {members!r:.200}") from wrong
 
 
@@ -118,7 +121,7 @@ def _grant(members: Any) -> Grant:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBER_LIMIT:
         raise ValueError(f"not a whole number: {value!r:.80}")
     return value
 

@@ -88,6 +88,7 @@ SHAPES = frozenset({"Protocol", "TypedDict", "NamedTuple", "Generic"})
 
 FOREIGN_BASES: dict[str, str] = {
     "BaseHTTPRequestHandler": "http.server makes each connection of such a class",
+    "BaseHTTPRequestHandler": "http.server makes each connection of such a class",
     "H11Protocol": "uvicorn makes each connection of such a class",
     "BaseTransport": "httpx takes a transport of this class only",
     "AsyncBaseTransport": "httpx takes a transport of this class only",

@@ -28,10 +28,11 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def commands() -> tuple[ModuleType, ...]:
     """The modules of all commands.  Imported here, since the one-file tool comes in by ``redirect`` and has nothing of the others (R9)."""
-    from palclient.cli import config, demo, redirect, status
+    from palclient.cli import config, demo, redirect, status, triad
+    from palclient.cli import exec as exec_command
     from palclient.cli import license as license_command
 
-    return (demo, status, config, redirect, license_command)
+    return (demo, exec_command, status, config, redirect, license_command, triad)
 
 
 def main(argv: list[str] | None = None) -> int:
