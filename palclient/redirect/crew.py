@@ -7,6 +7,7 @@ threads which may be left behind.  The one thread that reads the results decides
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -22,7 +23,7 @@ Result = TypeVar("Result")
 
 RELIEF_S = 1.0  # a job that takes longer gets a stand-in, so that the others go on
 SILENCES = 2  # jobs of one place that may end late in a row before the rest of that place is given up
-THREADS_LIMIT = 500  # those left behind included; each costs some address space and no time
+THREADS_LIMIT = 1000  # those that are stuck included; each costs some address space and no time
 _LOOK_S = 0.1  # how often late jobs are looked for
 _POLL_S = 0.001  # how often results are looked for; to wake this thread for each would cost more than most jobs do
 _ENOUGH = 2  # results a poll: when there are fewer, the jobs wait for the system, and another thread helps
@@ -55,7 +56,15 @@ class Crew(Generic[Task, Result]):
     ``is_wanted()`` tells a job whether anybody still waits for it, which ends after ``timeout_s`` seconds.  ``place_of(task)`` names the machine or folder that tasks have in common.
     """
 
-    def __init__(self, work: Callable[[Task, Callable[[], bool]], Result], *, jobs: int, timeout_s: float, place_of: Callable[[Task], str]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Task, Callable[[], bool]], Result],
+        *,
+        jobs: int,
+        timeout_s: float,
+        place_of: Callable[[Task], str],
+        threads_limit: int = THREADS_LIMIT,
+    ) -> None:
         self._work = work
         self._jobs = jobs
         self._timeout_s = timeout_s
@@ -65,7 +74,8 @@ class Crew(Generic[Task, Result]):
         self._numbers = count()
         self._running: dict[int, _Job[Task]] = {}
         self._open = 0  # tasks without a result
-        self._hired = 0  # threads ever started
+        self._threads: list[Thread] = []
+        self._threads_limit = threads_limit
         self._free = 0  # threads of which none is known to be stuck
         self._silences: Counter[str] = Counter()
         self._is_over = False
@@ -77,30 +87,35 @@ class Crew(Generic[Task, Result]):
 
     def results(self) -> Iterator[tuple[Task, Result | Late]]:
         """Each task with its result, in the order in which they end.  Tasks may be added meanwhile.  Blocks.  Whatever ends it, no thread begins another job."""
-        look_at = monotonic() + _LOOK_S
+        moved_at = look_at = monotonic()
         try:
             while self._open:
+                now, before = monotonic(), self._open
                 ended = len(self._outbox)
                 for _ in range(ended):
                     yield from self._taken(*self._outbox.popleft())
-                if ended < _ENOUGH and self._free < min(self._jobs, self._open) and not self._hire() and self._free == 0:
-                    yield from self._untried()
-                sleep(_POLL_S)
-                if (now := monotonic()) >= look_at:
+                if ended < _ENOUGH and self._free < min(self._jobs, self._open):
+                    self._hire()
+                if now >= look_at:
                     look_at = now + _LOOK_S
                     yield from self._late_ones(now)
+                if self._open < before or self._free:
+                    moved_at = now
+                elif now > moved_at + self._timeout_s:  # all threads are stuck, and there may be no more of them
+                    yield from self._untried()
+                sleep(_POLL_S)
         finally:
             self._is_over = True
-            for _ in range(self._hired):
+            for _ in self._threads:
                 self._inbox.put(None)
 
-    def _hire(self) -> bool:
-        if self._hired >= THREADS_LIMIT:
-            return False
-        self._hired += 1
-        self._free += 1
-        Thread(target=self._serve, name=f"palclient-redirect-{self._hired}", daemon=True).start()
-        return True
+    def _hire(self) -> None:
+        if len(self._threads) >= self._threads_limit:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) < self._threads_limit:
+            self._free += 1
+            self._threads.append(Thread(target=self._serve, name="palclient-redirect", daemon=True))
+            self._threads[-1].start()
 
     def _taken(self, job: _Job[Task], result: Result | Late | BaseException) -> Iterator[tuple[Task, Result | Late]]:
         if self._running.pop(job.number, None) is None:
@@ -113,14 +128,10 @@ class Crew(Generic[Task, Result]):
         yield job.task, result
 
     def _untried(self) -> Iterator[tuple[Task, Late]]:
-        """All threads are stuck, and there may be no more of them."""
-        try:
-            task = self._inbox.get_nowait()
-        except Empty:
-            return
-        if task is not None:
-            self._open -= 1
-            yield task, Late(was_tried=False)
+        with suppress(Empty):
+            while (task := self._inbox.get_nowait()) is not None:
+                self._open -= 1
+                yield task, Late(was_tried=False)
 
     def _late_ones(self, now: float) -> Iterator[tuple[Task, Late]]:
         for job in self._running.copy().values():

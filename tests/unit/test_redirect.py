@@ -249,6 +249,16 @@ def test_a_named_file_that_is_missing_is_made_and_undoing_removes_it(tmp_path: P
     assert only(undo_redirect(report.journal or "")).status is Status.RIGHT
 
 
+def test_a_file_that_the_run_has_made_is_not_removed_when_somebody_has_written_to_it_meanwhile(tmp_path: Path) -> None:
+    """R5, R9: also between looking and undoing."""
+    path = tmp_path / "new.ini"
+    plan = plan_undo(redirected(path, add="License").journal or "")
+    content = path.read_bytes() + b"; mine"
+    path.write_bytes(content)
+    assert only(plan.apply()).why is Why.CHANGED_SINCE
+    assert path.read_bytes() == content
+
+
 # ------------------------------------------------------------------------------------------------------------- many files
 
 
@@ -299,7 +309,11 @@ def test_a_relative_pattern_counts_from_here(tmp_path: Path, monkeypatch: pytest
     """R1."""
     tree(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert [outcome.path for outcome in redirected("*.ini").outcomes if outcome.status is Status.CHANGED] == [".hidden.ini", "a.ini", "folder.ini/e.ini"]
+    assert [outcome.path for outcome in redirected("*.ini").outcomes if outcome.status is Status.CHANGED] == [
+        ".hidden.ini",
+        "a.ini",
+        "folder.ini/e.ini",
+    ]
     assert (tmp_path / "a.ini").read_bytes() != TEXT.encode()
 
 
@@ -574,7 +588,7 @@ def test_jobs_that_do_not_end_are_left_behind_and_the_rest_is_done() -> None:
         return task.upper()
 
     silent = [f"{place}{number}" for place in "abcde" for number in range(3)]
-    results = crew_of(work, *silent, *(f"z{number}" for number in range(50)))
+    results = crew_of(work, *silent, *(f"z{number}" for number in range(50)), timeout_s=0.5)  # a busy machine must not make the z late
     never.set()
     assert len(results) == 65
     assert all(results[f"z{number}"] == f"Z{number}" for number in range(50))
@@ -597,6 +611,40 @@ def test_a_place_that_stays_silent_is_given_up() -> None:
     late = [result for result in results.values() if isinstance(result, Late)]
     assert len(late) == 500
     assert sum(result.was_tried for result in late) == len(begun) == SILENCES
+
+
+def test_when_there_may_be_no_more_threads_the_rest_is_given_up_in_the_end() -> None:
+    """R8, style 5: the threads are bounded, and so is the wait."""
+    never = Event()
+
+    def work(task: str, is_wanted: Callable[[], bool]) -> str:
+        del is_wanted
+        never.wait()
+        return task
+
+    crew: Crew[str, str] = Crew(work, jobs=2, timeout_s=0.05, place_of=str, threads_limit=3)
+    for number in range(9):
+        crew.add(str(number))
+    late = [result for _, result in crew.results() if isinstance(result, Late)]
+    never.set()
+    assert [result.was_tried for result in late] == [True] * 3 + [False] * 6
+
+
+def test_threads_that_come_back_make_room_for_others() -> None:
+    """R8: a long list of machines that are off outlasts no limit, as long as the system lets go of each in the end."""
+    free = Event()
+
+    def work(task: str, is_wanted: Callable[[], bool]) -> str:
+        while task[0] == "a" and is_wanted() and not free.is_set():
+            free.wait(0.01)
+        return task
+
+    crew: Crew[str, str] = Crew(work, jobs=2, timeout_s=0.3, place_of=str, threads_limit=3)
+    for number in range(4):
+        crew.add(f"a{number}")
+    crew.add("z")
+    assert dict(crew.results())["z"] == "z"
+    free.set()
 
 
 def test_a_job_that_is_late_is_not_wanted_any_more() -> None:
