@@ -587,10 +587,10 @@ def test_jobs_that_do_not_end_are_left_behind_and_the_rest_is_done() -> None:
             never.wait()
         return task.upper()
 
-    silent = [f"{place}{number}" for place in "abcde" for number in range(3)]
-    results = crew_of(work, *silent, *(f"z{number}" for number in range(50)), timeout_s=0.5)  # a busy machine must not make the z late
+    silent = [f"{place}{number}" for place in "ab" for number in range(3)]
+    results = crew_of(work, *silent, *(f"z{number}" for number in range(50)), timeout_s=0.4)  # a busy machine must not make the z late
     never.set()
-    assert len(results) == 65
+    assert len(results) == 56
     assert all(results[f"z{number}"] == f"Z{number}" for number in range(50))
     assert all(isinstance(results[task], Late) for task in silent)
 
