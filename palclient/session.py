@@ -71,8 +71,8 @@ class Session:
         return replace(self._counters, renewals=self.leases.renewals, events_dropped=self._courier.dropped)
 
     def means_by(self, policy: RetryPolicy) -> Means:
-        """The means of all flows, with a policy of their own."""
-        return self.means if policy is self.means.policy else replace(self.means, policy=policy)
+        """The means of a caller's flows: its own policy, and the ttl of the leases so far, which rules how long an attempt may last."""
+        return Means(knowledge=self.knowledge, policy=policy, luck=_luck, ttl_s=self.leases.ttl_s)
 
     def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
         """Run the checkout on the caller's thread, and begin to keep what it brings.  Whatever interrupts it, no seat is left that nobody holds."""
