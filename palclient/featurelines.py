@@ -208,7 +208,7 @@ def _attributes(words: tuple[Word, ...], findings: Findings) -> tuple[tuple[str,
             found.append((word.text, ""))
         elif any(key == "KEY" for key, _ in found) and hostid_fault(word.text) is None:
             found.append(("HOSTID", word.text))
-        else:
+        elif word.text.strip("(){}"):  # AUTH={ ... } has blanks inside
             findings.warning(word, f"{shown(word.text)} has no meaning here.", "Look for a missing quote, or for a blank beside an '='.")
     return tuple(found)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from palclient.featurelines import Component, FeatureLine, PackageLine, read_feature, read_package
 from palclient.hostid import comparable_hostid, is_hostid_of
-from palclient.licensetext import Findings, Problem, Record, Word, explained, lines_of, read_records, read_text, shown
+from palclient.licensetext import Findings, Problem, Record, Word, explained, in_order, lines_of, read_records, read_text, shown
 from palclient.serverlines import ServerLine, VendorLine, read_server, read_vendor
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ class LicenseFile:
     """A license file, line by line in its order.  ``features`` are the FEATURE, INCREMENT and UPGRADE lines.  ``path`` is None for content.
 
     ``problems`` are in the order of the file; lines that cannot be used are there and nowhere else.  ``server_errors`` are those of them with
-    which no server can start, whatever the other lines say: errors on SERVER lines (T12).
+    which no server can start, whatever the other lines say: the errors of SERVER lines (T12).
     """
 
     servers: tuple[ServerLine, ...] = ()
@@ -97,20 +97,24 @@ def read_license_file(source: str | os.PathLike[str] | bytes) -> LicenseFile:
     """
     findings = Findings()
     text, path = read_text(source, findings)
+    of_servers = Findings()
     draft = _Draft()
     for record in read_records(text, _KEYWORDS, findings):
-        _read(record, draft, findings)
-    _check(draft, findings)
-    problems = findings.in_order()
-    server_lines = {word.line for record, _ in draft.servers for word in record.words}
+        if record.keyword == "SERVER":
+            _read_server(record, draft, of_servers)
+        else:
+            _read(record, draft, findings)
+    _check_servers(draft, of_servers)
+    _check_vendors(draft, findings)
+    _check_features(draft, findings)
     return LicenseFile(
         servers=tuple(line for _, line in draft.servers if line is not None),
         vendors=tuple(line for _, line in draft.vendors if line is not None),
         use_server=draft.use_server is not None,
         features=tuple(line for _, line in draft.features if line is not None),
         packages=tuple(line for _, line in draft.packages if line is not None),
-        problems=problems,
-        server_errors=tuple(one for one in problems if one.severity == "error" and one.line in server_lines),
+        problems=in_order(findings, of_servers),
+        server_errors=tuple(of_servers.errors),
         path=path,
         text=text,
     )
@@ -127,17 +131,18 @@ class _Draft:
         self.use_server: Word | None = None
 
 
+def _read_server(record: Record, draft: _Draft, findings: Findings) -> None:
+    first = record.words[0]
+    if draft.features:
+        findings.warning(first, "A SERVER line stands below a FEATURE line.", "SERVER lines come first in the file.")
+    if draft.use_server is not None:
+        findings.warning(first, "A SERVER line stands below USE_SERVER.", "Clients read no further than USE_SERVER: put it below the SERVER lines.")
+    draft.servers.append((record, read_server(record, findings)))
+
+
 def _read(record: Record, draft: _Draft, findings: Findings) -> None:
     keyword, first = record.keyword, record.words[0]
-    if keyword == "SERVER":
-        if draft.features:
-            findings.warning(first, "A SERVER line stands below a FEATURE line.", "SERVER lines come first in the file.")
-        if draft.use_server is not None and len(draft.servers) < 3:
-            findings.warning(
-                first, "A SERVER line stands below USE_SERVER.", "Clients read no further than USE_SERVER: put it below the SERVER lines."
-            )
-        draft.servers.append((record, read_server(record, findings)))
-    elif keyword in {"VENDOR", "DAEMON"}:
+    if keyword in {"VENDOR", "DAEMON"}:
         draft.vendors.append((record, read_vendor(record, findings)))
     elif keyword == "USE_SERVER":
         draft.use_server = draft.use_server or first
@@ -158,19 +163,13 @@ def _complain_of_keyword(word: Word, findings: Findings) -> None:
         advice = "SERVERNAME belongs into an INI file. Here each server has a line of its own: SERVER HOST HOSTID PORT"
     elif near:
         advice = f"Was {near[0]} meant? {advice}"
+    else:  # the covering letter, mostly
+        findings.warning(word, f"No line starts with {shown(word.text)}; it is passed over.", advice)
+        return
     findings.error(word, f"No line starts with {shown(word.text)}.", advice)
 
 
 # ------------------------------------------------------------------------------------------------------------ checks of the whole
-
-
-def _check(draft: _Draft, findings: Findings) -> None:
-    if not (draft.servers or draft.features or draft.packages):
-        advice = "Check that the right file was named, and that it came through whole."
-        findings.error(Word(text="", line=1, column=1), "The file names no server and licenses nothing.", advice)
-    _check_servers(draft, findings)
-    _check_vendors(draft, findings)
-    _check_features(draft, findings)
 
 
 def _check_servers(draft: _Draft, findings: Findings) -> None:
@@ -274,6 +273,9 @@ def _check_features(draft: _Draft, findings: Findings) -> None:
         if line.count is not None and not draft.servers:
             advice = "Counted licenses need a server: the SERVER lines were lost, or stand in another file."
             findings.error(record.words[0], f"{shown(line.name)} is counted, and there is no SERVER line.", advice)
+    if not (draft.servers or draft.features or draft.packages):
+        advice = "Check that the right file was named, and that it came through whole."
+        findings.error(Word(text="", line=1, column=1), "The file names no server and licenses nothing.", advice)
     licensed = {line.name for _, line in draft.features if line is not None}
     for record, package in draft.packages:
         if package is not None and package.name not in licensed:
@@ -318,7 +320,7 @@ def servername_problems(license_file: LicenseFile, servername: ServerName) -> tu
     else:
         for server, endpoint in zip(servers, endpoints, strict=True):
             _compare(server, endpoint, told, findings)
-    return findings.in_order()
+    return in_order(findings)
 
 
 def _comparable(host: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
 SIZE_LIMIT_BYTES = 4 << 20  # ten thousand FEATURE lines of 400 bytes, more than any vendor sells
-PROBLEM_LIMIT = 500  # nobody reads on after so many
+PROBLEM_LIMIT = 500  # of either severity: nobody reads on after so many, and no warning may keep an error from being found
 _SHOWN_LIMIT = 100  # characters of a line that are shown: one line of a terminal
 
 _BLANKS = " \t\v\f"
@@ -86,26 +86,27 @@ class Record:
 
 
 class Findings:
-    """The problems of a file while it is read, at most ``PROBLEM_LIMIT``."""
+    """The problems of a file while it is read, at most ``PROBLEM_LIMIT`` of either severity."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self.errors: list[Problem] = []
+        self.warnings: list[Problem] = []
 
     def error(self, at: Word, message: str, advice: str) -> None:
         """Something wrong, at a word."""
-        self._add(Problem(line=at.line, column=at.column, severity="error", message=message, advice=advice))
+        if len(self.errors) < PROBLEM_LIMIT:
+            self.errors.append(Problem(line=at.line, column=at.column, severity="error", message=message, advice=advice))
 
     def warning(self, at: Word, message: str, advice: str) -> None:
         """Something to look at, at a word."""
-        self._add(Problem(line=at.line, column=at.column, severity="warning", message=message, advice=advice))
+        if len(self.warnings) < PROBLEM_LIMIT:
+            self.warnings.append(Problem(line=at.line, column=at.column, severity="warning", message=message, advice=advice))
 
-    def _add(self, problem: Problem) -> None:
-        if len(self._found) < PROBLEM_LIMIT:
-            self._found.append(problem)
 
-    def in_order(self) -> tuple[Problem, ...]:
-        """All of them, from the top of the file to its end."""
-        return tuple(sorted(self._found, key=lambda problem: (problem.line, problem.column)))
+def in_order(*findings: Findings) -> tuple[Problem, ...]:
+    """All problems, from the top of the file to its end."""
+    found = [problem for one in findings for problem in (*one.errors, *one.warnings)]
+    return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
 
 
 # ------------------------------------------------------------------------------------------------------------ from bytes to text
@@ -183,7 +184,7 @@ def read_records(text: str, keywords: frozenset[str], findings: Findings) -> Ite
     A line that starts with one of ``keywords`` always starts a record, even when the line before ends with a backslash in a comment.
     """
     pieces: list[_Piece] = []
-    in_comment = False
+    in_comment = in_quotes = False
     for piece in _pieces(text, findings):
         is_open = bool(pieces) and pieces[-1].is_continued
         starts = _first_word(piece.text) in keywords
@@ -191,16 +192,14 @@ def read_records(text: str, keywords: frozenset[str], findings: Findings) -> Ite
         in_comment = is_comment and piece.is_continued and not is_open
         if is_comment and is_open:
             continue
-        if (
-            not is_comment
-            and pieces
-            and (is_open or _first_word(pieces[0].text) in keywords)
-            and _joins(piece, is_open=is_open, starts=starts, findings=findings)
-        ):
+        joinable = bool(pieces) and not is_comment and (is_open or _first_word(pieces[0].text) in keywords)
+        if joinable and _joins(piece, is_open=is_open, starts=starts, in_quotes=in_quotes, findings=findings):
             pieces.append(piece)
-            continue
-        yield from _record(pieces, findings)
-        pieces = [] if is_comment or not piece.text else [piece]
+        else:
+            yield from _record(pieces, findings)
+            pieces = [] if is_comment or not piece.text else [piece]
+            in_quotes = False
+        in_quotes ^= piece.text.count('"') % 2 == 1
     yield from _record(pieces, findings)
 
 
@@ -219,13 +218,13 @@ def _pieces(text: str, findings: Findings) -> Iterator[_Piece]:
         yield _Piece(text=body[: match.start()].rstrip(_BLANKS), line=number, is_continued=True)
 
 
-def _joins(piece: _Piece, *, is_open: bool, starts: bool, findings: Findings) -> bool:
-    """Whether ``piece`` goes on with the record before it, which ``is_open`` when it ends with a backslash."""
+def _joins(piece: _Piece, *, is_open: bool, starts: bool, in_quotes: bool, findings: Findings) -> bool:
+    """Whether ``piece`` goes on with the record before it, which ``is_open`` when it ends with a backslash, ``in_quotes`` when a quote is open."""
     first = Word(text=piece.text, line=piece.line, column=len(piece.text) - len(piece.text.lstrip(_BLANKS)) + 1)
     if is_open and starts:
         what = f"A {_first_word(piece.text)} line follows a backslash, which would make it a part of the line above."
         findings.warning(first, what, "Delete the backslash at the end of the line above.")
-    if is_open or starts or not piece.text or not _GOES_ON(piece.text):
+    if is_open or starts or not piece.text or not (in_quotes or _GOES_ON(piece.text)):
         return is_open and not starts
     findings.warning(first, "This line goes on with the one above, which does not end with a backslash.", "End the line above with a backslash.")
     return True

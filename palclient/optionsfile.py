@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from palclient.licensefile import LicenseFile
-from palclient.licensetext import Findings, Problem, Record, Word, explained, lines_of, read_records, read_text, shown
+from palclient.licensetext import Findings, Problem, Record, Word, explained, in_order, lines_of, read_records, read_text, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def read_options_file(source: str | os.PathLike[str] | bytes) -> OptionsFile:
     _check_groups(rules, groups, findings)
     _check_contradictions(rules, findings)
     read = tuple(rule for _, rule in rules)
-    return OptionsFile(groups=tuple(groups.values()), rules=read, others=tuple(others), problems=findings.in_order(), path=path, text=text)
+    return OptionsFile(groups=tuple(groups.values()), rules=read, others=tuple(others), problems=in_order(findings), path=path, text=text)
 
 
 # ------------------------------------------------------------------------------------------------------------------- the lines
@@ -285,7 +285,7 @@ def options_problems(options: OptionsFile, license_file: LicenseFile) -> tuple[P
             if seats[rule.feature] and kept[rule.feature] > seats[rule.feature]:
                 what = f"{kept[rule.feature]} seats of {shown(rule.feature)} are reserved, and the license has {seats[rule.feature]}."
                 findings.warning(at, what, "Nothing is left for anybody else: reserve fewer.")
-    return findings.in_order()
+    return in_order(findings)
 
 
 def _components(license_file: LicenseFile) -> Iterator[str]:
