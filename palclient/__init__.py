@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from palclient.licensefile import read_license_file as read_license_file
     from palclient.licensetext import Problem as Problem
     from palclient.models import Acquired as Acquired
+    from palclient.models import Counters as Counters
     from palclient.models import Endpoint as Endpoint
     from palclient.models import FeatureUsage as FeatureUsage
     from palclient.models import Grant as Grant
@@ -68,15 +69,16 @@ if TYPE_CHECKING:  # never true at run time; type checkers and freezers, which r
     from palclient.optionsfile import OptionsFile as OptionsFile
     from palclient.optionsfile import OtherOption as OtherOption
     from palclient.optionsfile import read_options_file as read_options_file
-    from palclient.serverlines import ServerLine as ServerLine
     from palclient.redirect import FileChange as FileChange
     from palclient.redirect import FileOutcome as FileOutcome
     from palclient.redirect import RedirectPlan as RedirectPlan
     from palclient.redirect import RedirectReport as RedirectReport
     from palclient.redirect import plan_redirect as plan_redirect
     from palclient.redirect import undo_redirect as undo_redirect
+    from palclient.serverlines import ServerLine as ServerLine
     from palclient.serverlines import VendorLine as VendorLine
     from palclient.servername import parse_servername as parse_servername
+    from palclient.signals import install_signal_handlers as install_signal_handlers
 
 __version__ = "0.1.0"
 
@@ -94,13 +96,14 @@ _HOMES = {
     "licensefile": ("LicenseFile", "read_license_file"),
     "licensetext": ("Problem",),
     "models": (
-        "Acquired Endpoint FeatureUsage Grant Holder LeaseState Lost MasterChanged NodeStatus Probe Reacquired Recovered Resumed Returned ServerName"
+        "Acquired Counters Endpoint FeatureUsage Grant Holder LeaseState Lost MasterChanged NodeStatus Probe Reacquired Recovered Resumed Returned ServerName"
         " Suspect TriadStatus Waiting"
     ).split(),
     "optionsfile": ("OptionGroup", "OptionRule", "OptionsFile", "OtherOption", "read_options_file"),
+    "redirect": "FileChange FileOutcome RedirectPlan RedirectReport plan_redirect undo_redirect".split(),
     "serverlines": ("ServerLine", "VendorLine"),
     "servername": ("parse_servername",),
-    "redirect": "FileChange FileOutcome RedirectPlan RedirectReport plan_redirect undo_redirect".split(),
+    "signals": ("install_signal_handlers",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -12,7 +12,7 @@ import palclient
 from palclient import errors
 
 NAMES = (
-    "AsyncClient AsyncLease acheckout "
+    "AsyncClient AsyncLease acheckout Counters install_signal_handlers "
     "Acquired CheckoutDenied CheckoutTimeout Client ClientClosed Component Config ConfigError Endpoint FeatureLine FeatureUsage Grant Holder "
     "IniDocument IniError Lease LeaseForked LeaseLost LeaseState LicenseFile LicenseFileError Lost MasterChanged NoQuorum NoServerReachable "
     "NodeStatus OptionGroup OptionRule OptionsFile OtherOption PackageLine PalError Probe Problem ProtocolError Reacquired Recovered Resumed "
