@@ -13,6 +13,7 @@ import pytest
 
 from palclient.errors import ConfigError, ServerNameError
 from palclient.redirect import FileOutcome, RedirectReport, Status, Why, plan_redirect, plan_undo, undo_redirect
+from palclient.redirect.change import carried_out
 from palclient.redirect.crew import SILENCES, Crew, Late
 from palclient.redirect.find import place_of
 from tests.privileges import as_nobody, open_folder
@@ -252,11 +253,13 @@ def test_a_named_file_that_is_missing_is_made_and_undoing_removes_it(tmp_path: P
 def test_a_file_that_the_run_has_made_is_not_removed_when_somebody_has_written_to_it_meanwhile(tmp_path: Path) -> None:
     """R5, R9: also between looking and undoing."""
     path = tmp_path / "new.ini"
-    plan = plan_undo(redirected(path, add="License").journal or "")
+    journal = redirected(path, add="License").journal or ""
+    plan = plan_undo(journal)
     content = path.read_bytes() + b"; mine"
     path.write_bytes(content)
     assert only(plan.apply()).why is Why.CHANGED_SINCE
     assert path.read_bytes() == content
+    assert [outcome.why for outcome in plan_undo(journal).outcomes] == [Why.CHANGED_SINCE]
 
 
 # ------------------------------------------------------------------------------------------------------------- many files
@@ -385,6 +388,40 @@ def test_a_file_that_was_changed_between_plan_and_write_is_skipped(tmp_path: Pat
     assert fine.read_bytes() == TEXT.replace(OLD, NEW).encode()
     undo_redirect(report.journal or "")
     assert changed.read_text() == "[License]\nSERVERNAME=27000@somebody\n"
+
+
+def test_a_file_that_is_changed_at_the_very_last_moment_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R9: while the new content is being flushed, somebody writes to the old file."""
+    path = ini(tmp_path)
+    plan = plan_redirect(path, to=NEW)
+    flush = os.fsync
+
+    def slow_flush(descriptor: int) -> None:
+        flush(descriptor)
+        path.write_bytes(b"mine")
+
+    monkeypatch.setattr(os, "fsync", slow_flush)
+    assert only(plan.apply(journal=tmp_path / "journal")).why is Why.CHANGED_SINCE
+    assert path.read_bytes() == b"mine"
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["journal", "x.ini"]
+
+
+def test_a_file_that_nobody_waits_for_any_more_is_not_replaced(tmp_path: Path) -> None:
+    """R8: it was reported as silent, so it must not change afterwards."""
+    path = ini(tmp_path)
+    (change,) = plan_redirect(path, to=NEW).changes
+    outcome = carried_out(change, "run", lambda: False)
+    assert (outcome.status, path.read_bytes()) == (Status.FAILED, TEXT.encode())
+
+
+@posix
+def test_the_plan_knows_already_what_may_not_be_written() -> None:
+    """R3: a dry run foresees it."""
+    with open_folder() as folder, as_nobody():
+        ini(folder).chmod(0o444)
+        plan = plan_redirect(folder, to=NEW)
+        assert [outcome.reason for outcome in plan.outcomes] == ["it is read-only for this user"]
+        assert plan.changes == ()
 
 
 def test_progress_goes_up_to_all(tmp_path: Path) -> None:
