@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fakeserver import wire
+from fakeserver.connection import NodeProtocol
 from fakeserver.door import PEER_PATH, Answering, Door
 from fakeserver.events import Answer, Checkout, Status, Usage
 from fakeserver.faults import (
@@ -147,7 +147,7 @@ class Spoiled:
 class Face:
     """A connection's transport, as uvicorn sees it: what is written to it leaves altered, late, in part or not at all."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: H11Protocol, weather: Weather) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: NodeProtocol, weather: Weather) -> None:
         self._transport = transport
         self._protocol = protocol
         self._weather = weather
@@ -266,7 +266,7 @@ def reset_connection(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class FaultyProtocol(H11Protocol):
+class FaultyProtocol(NodeProtocol):
     """A connection that is made while there are faults."""
 
     def __init__(self, *arguments: Any, weather: Weather, **keywords: Any) -> None:
@@ -274,7 +274,7 @@ class FaultyProtocol(H11Protocol):
         self._weather = weather
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
-        """As ``H11Protocol.connection_made``."""
+        """As ``NodeProtocol.connection_made``."""
         super().connection_made(Face(transport, self, self._weather))  # type: ignore[arg-type]
 
 
@@ -295,7 +295,7 @@ class Stage:
         shell: Answering = self.shell
         self._door.behind = Spoiled(self.shell, self.weather, ghosts) if self.weather.has_any(IN_ANSWERS) else shell
         if self.weather.has_any(ON_CONNECTIONS):
-            self._server.config.http_protocol_class = partial(FaultyProtocol, weather=self.weather)  # type: ignore[assignment]
+            self._server.config.http_protocol_class = partial(FaultyProtocol, weather=self.weather, identity=self.shell.identity)  # type: ignore[assignment]
             self._put_faces_on()
         else:
             self._server.config.http_protocol_class = self._plain

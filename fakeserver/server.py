@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from starlette.routing import Route
 
 from fakeserver import peer, wire
 from fakeserver.clock import Clock, now_s
+from fakeserver.connection import NodeProtocol
 from fakeserver.disk import Disk
 from fakeserver.door import Door
 from fakeserver.events import (
@@ -334,7 +336,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=partial(NodeProtocol, identity=shell.identity),  # type: ignore[arg-type]  # whatever makes a protocol will do
         ws="none",
         lifespan="off",
         log_config=None,
