@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from palclient import log
+from palclient.core.fit import check_fit, least_ttl_s
 from palclient.core.locate import Means
 from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
 from palclient.models import Event, Resumed
@@ -50,6 +51,7 @@ class Keeper:
                 keep_watch(self._leases, self._means),
                 keep_claiming(self._leases, self._means, now=now),
                 keep_returning(self._leases, self._means, now=now),
+                check_fit(self._leases, self._means, _warn_of_misfit, now=now),
             )
             self._tasks = tuple(self._loop.submit(flow, _ended) for flow in flows)
             self._thread = threading.Thread(target=self._loop.run, name="palclient-keeper", daemon=True)
@@ -77,6 +79,17 @@ class Keeper:
         self._transport.drop_connections()
         self._leases.all_due(monotonic())
         self._tell(Resumed(gap_s=gap_s))
+
+
+def _warn_of_misfit(ttl_s: float, failover_s: float) -> None:
+    log.write(
+        "warning",
+        "leases of %g s are too short for a triad whose failover takes up to %g s: a seat may be lost with its master. "
+        "Have the servers grant leases of at least %.4g s, or lower HEARTBEAT_INTERVAL.",
+        ttl_s,
+        failover_s,
+        least_ttl_s(failover_s),
+    )
 
 
 def _ended(_: object, error: BaseException | None) -> None:

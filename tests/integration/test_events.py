@@ -255,6 +255,17 @@ def test_a_loss_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None
     assert (by_type[Lost], by_type[Suspect], by_type[Acquired]) == ("WARNING", "INFO", "INFO")
 
 
+def test_a_triad_whose_failover_outlasts_its_leases_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Architecture, numbers that must fit: the canned node says that its failover takes 79 s, and grants for half a second."""
+    with caplog.at_level(logging.WARNING, logger="palclient"), master(b"0.6") as (canned, servername), Client(servername) as client:
+        with client.checkout("X"), client.checkout("Y"):
+            wait_until(lambda: sum(target == "/v1/renewals" for _, _, target in canned.asked) >= 4, "four renewals")
+        assert [target for _, _, target in canned.asked].count("/v1/status") == 1
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.startswith("leases of 0.6 s are too short for a triad whose failover takes up to 79 s")
+    assert "at least 133.1 s" in warning
+
+
 # --- many leases --------------------------------------------------------------------------------------------------------------------
 
 

@@ -183,7 +183,7 @@ def serves_all(part: Part, call: Call, _now: float) -> Reply:
     if target == "/v1/usage":
         return Reply(body={"features": []})
     if target == "/v1/status":
-        return Reply(body={"state": "master", "quorum": True, "master": "primary"})
+        return Reply(body={"state": "master", "quorum": True, "master": "primary", "failover_s": 79})
     if method == "DELETE":
         return Reply(body={"returned": True})
     return Reply(status=201, body=grant(ids_of(call)[0], ttl_s=part.ttl_s, count=json.loads(call.request.body)["count"]))
