@@ -490,6 +490,21 @@ def test_the_journal_is_complete_before_the_first_file_is_touched(tmp_path: Path
         assert Path(report.journal).stat().st_mode & 0o077 == 0
 
 
+def test_the_journal_is_flushed_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R5: a power cut after the first rename must not have eaten it."""
+    ini(tmp_path)
+    flush, flushed = os.fsync, list[int]()
+
+    def noted_flush(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        flush(descriptor)
+
+    plan = plan_redirect(tmp_path, to=NEW)
+    monkeypatch.setattr(os, "fsync", noted_flush)
+    plan.apply(journal=tmp_path / "journal")
+    assert flushed == [(tmp_path / "journal").stat().st_ino, (tmp_path / "x.ini").stat().st_ino]
+
+
 def test_undo_restores_what_is_as_the_run_left_it_and_reports_the_rest(tmp_path: Path) -> None:
     """R5."""
     same, edited, gone = (ini(tmp_path, name) for name in ("a.ini", "b.ini", "c.ini"))
