@@ -270,7 +270,7 @@ def tree(folder: Path) -> None:
     for name in ("a.ini", "B.INI", ".hidden.ini", "sub/c.ini", "sub/deep/d.Ini", "folder.ini/e.ini"):
         ini(folder, name)
     ini(folder, "readme.txt", TEXT)
-    ini(folder, ".palclient-0123-4567.tmp", TEXT)
+    ini(folder, "sub/.palclient-0123-4567.tmp", TEXT)
 
 
 def paths(report: RedirectReport, folder: Path, status: Status = Status.CHANGED) -> list[str]:
