@@ -35,6 +35,7 @@ class FakeTriad:
 
     Args:
         features: the seats of each pool.
+        options_file: who is let in, for whom seats are kept, who is limited (G7); each node reads it at its start, and on ``reread``.
         primary_is_master: whether the primary takes mastership back when it returns (T5).
         heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).
         ttl_s: seconds that a lease lasts after a renewal; None for the smallest that outlasts a failover.
@@ -55,6 +56,7 @@ class FakeTriad:
         self,
         features: Mapping[str, int] | None = None,
         *,
+        options_file: str | os.PathLike[str] | None = None,
         primary_is_master: bool = True,
         heartbeat_s: float = 0.1,
         ttl_s: float | None = None,
@@ -76,6 +78,7 @@ class FakeTriad:
             primary_is_master=primary_is_master,
             fsync=fsync,
             software=_software(),
+            options_file=None if options_file is None else str(Path(options_file).absolute()),
         )
         self._addresses = _checked_addresses(hosts, ports)
         self._start = _checked_start(start)
@@ -210,6 +213,14 @@ class FakeTriad:
             node.forget_faults()
         self._since_s = self._house.reset(self._start)
         self._entries.clear()
+
+    def reread(self) -> None:
+        """Let all nodes that run read the options file again; a frozen one does when it goes on.
+
+        Raises ValueError when the file cannot be read; then what it said before goes on.
+        """
+        for node in self.nodes:
+            node.reread()
 
     def _play_everywhere(self, fault: Fault) -> None:
         for node in self.nodes:

@@ -99,6 +99,8 @@ class Acts:
                 return {"journal": [{"at_s": each.at_s, "node": each.node, "name": each.name, "facts": each.facts} for each in self._triad.journal]}
             case "POST", "reset":
                 self._triad.reset()
+            case "POST", "reread":
+                self._triad.reread()
             case "POST", "heal":
                 self._triad.heal()
             case (("PUT" | "DELETE"), "faults", ("fill" | "expire") as name):

@@ -7,17 +7,24 @@ which operation a second node must have acknowledged before the answer may leave
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fakeserver import policy
 from fakeserver.events import Checkout, NodeConfig, Renew, Request, Return
 from fakeserver.replication import Replication
 from fakeserver.replies import PROBLEMS, Reply, problem, problem_type, utc_text
-from fakeserver.seats import DeadId, Grant, Record, SeatRecord, Table
+from fakeserver.seats import DeadId, Grant, Record, SeatRecord, Table, Version
 from fakeserver.waiting import Line
+
+if TYPE_CHECKING:
+    from fakeserver.options import Rules
 
 IDS_LIMIT = 1_000
 """Ids in one renewal or return, by the protocol."""
+
+LINGERS = "lingers:"
+"""Before the id of a checkout whose seats stay taken for a while after their return (LINGER); no client can name such an id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +38,13 @@ class Outcome:
 
 
 class Desk:
-    """Serves in one term.  ``now`` is the master's clock in seconds, ``failover`` is E."""
+    """Serves in one term.  ``now`` is the master's clock in seconds, ``failover`` is E, ``rules`` is what the options file says (G7)."""
 
-    def __init__(self, config: NodeConfig, table: Table, log: Replication, *, failover: float, now: float) -> None:
+    def __init__(self, config: NodeConfig, table: Table, log: Replication, *, failover: float, now: float, rules: Rules | None = None) -> None:
         self._config = config
         self._table = table
         self.log = log
+        self.rules = rules
         self._failover = failover
         self._line = Line(3 * policy.poll_s(config.ttl_s) + failover)
         self._free_at: dict[str, float] = {}
@@ -53,14 +61,14 @@ class Desk:
         if isinstance(request, Renew):
             return self._renew(request, waited_s, now)
         if isinstance(request, Return):
-            return self._give_back(request)
+            return self._give_back(request, now)
         return Outcome(reply=Reply(status=200, body={"features": self._usage(now)}))
 
     def expire(self, now: float) -> tuple[tuple[Record, ...], tuple[str, ...]]:
         """The records that free every lease that has run out, and their log lines."""
         version = self.log.next_version()
         over = [identity for identity, free_at in self._free_at.items() if now >= free_at]
-        lines = tuple(_line("IN", seat, " (EXPIRED)") for seat in map(self._table.holding, over) if seat)
+        lines = tuple(_line("IN", seat, " (EXPIRED)") for seat in map(self._table.holding, over) if seat and not _lingers(seat))
         for identity in over:
             del self._free_at[identity]
         self.next_expiry = min(self._free_at.values(), default=float("inf"))
@@ -75,15 +83,16 @@ class Desk:
         held = self._table.holding(request.id)
         if held is not None:
             return self._again(request, held, waited_s, now)
-        refused = policy.refusal(request, self._config.features)
+        refused = policy.refusal(request, self._config, self.rules, self._config.wall_epoch_s + now)
         if refused is not None:
             return self.denied(request, refused)
         in_line = self._line.find(request.id)
         if in_line is not None and not _is_same(request, in_line.feature, in_line.version, in_line.count, in_line.holder):
             return Outcome(reply=problem("other-request", "Another checkout stands in line under this id."))
-        if self._table.free_count(request.feature) - self._line.ahead(request, now) >= request.count:
+        shortage = self._shortage(request, now)
+        if shortage is None:
             return self._grant(request, waited_s, now)
-        return self._stand_in_line(request, now) if request.queue else self._taken(request)
+        return self._stand_in_line(request, shortage, now) if request.queue else self.denied(request, shortage)
 
     def _again(self, request: Checkout, held: SeatRecord, waited_s: float, now: float) -> Outcome:
         """The client asks once more for what it has (G3): the same seats, renewed."""
@@ -104,7 +113,8 @@ class Desk:
             granted_at=self._config.wall_epoch_s + now,
             nonce=request.nonce,
         )
-        seats = self._table.granted(grant, request.feature, self.log.next_version())
+        good = policy.good_seats(request, self._config, grant.granted_at)
+        seats = self._table.granted(grant, request.feature, self.log.next_version(), among=good, also=self._own_lingering(request))
         self._keep(grant, now)
         lines = ("DEQUEUED: " + _who(request.feature, request.holder),) if self._line.leave(request.id) else ()
         return Outcome(
@@ -114,19 +124,60 @@ class Desk:
             lines=(*lines, _line("OUT", seats[0])),
         )
 
-    def _stand_in_line(self, request: Checkout, now: float) -> Outcome:
+    def _shortage(self, request: Checkout, now: float) -> Reply | None:
+        """Why there is no seat for this request now; None when there is one.  Who cannot have what is free stands in nobody's way in the line."""
+        good = policy.good_seats(request, self._config, self._config.wall_epoch_s + now)
+        ahead = sum(other.count for other in self._line.ahead(request, now) if not self._held_back(other))
+        free = self._table.free_count(request.feature, among=good, also=self._own_lingering(request)) - ahead
+        held_back = self._held_back(request)
+        if held_back is not None:
+            return held_back
+        return None if free >= request.count else self._taken(request)
+
+    def _held_back(self, request: Checkout) -> Reply | None:
+        """What MAX and RESERVE of the options file have against it, with what is free now; None when they have nothing."""
+        feature = request.feature
+        if self.rules is None or not self.rules.is_counting(feature):
+            return None
+        own = self._own_lingering(request)
+        held = [_grant(seat) for seat in self._table.held() if seat.feature == feature and not own & self._table.seats_of(_grant(seat).id)]
+        over = self.rules.over_max(feature, request.holder, request.count, held)
+        if over is not None:
+            return self._with_hint(over)
+        kept = self.rules.reserved(feature, held, besides=request.holder)
+        free = self._table.free_count(feature, also=own)
+        if free - kept >= request.count or free < request.count:
+            return None
+        detail = f"{free} seats of {feature!r} are free, {kept} of them are reserved for others; {request.count} were asked for."
+        total = self._config.features[feature]
+        return self._with_hint(problem("reserved", detail, feature=feature, in_use=total - free, total=total))
+
+    def _with_hint(self, refused: Reply) -> Reply:
+        return replace(refused, body={**refused.body, "retry_after_s": policy.poll_s(self._config.ttl_s)})
+
+    def _own_lingering(self, request: Checkout) -> int:
+        """The seats that linger for whoever asks, as bits: they are as good as free."""
+        if self.rules is None or not self.rules.linger_s(request.feature):
+            return 0
+        whose = _user_and_host(request.holder)
+        mine = (
+            seat for seat in self._table.held() if seat.feature == request.feature and _lingers(seat) and _user_and_host(_grant(seat).holder) == whose
+        )
+        return sum(self._table.seats_of(_grant(seat).id) for seat in mine)
+
+    def _stand_in_line(self, request: Checkout, shortage: Reply, now: float) -> Outcome:
         new = self._line.find(request.id) is None
         place = self._line.join(request, now)
         if place is None:
-            return self._taken(request)
+            return self.denied(request, shortage)
         body = {"id": request.id, "position": place[0], "of": place[1], "poll_s": policy.poll_s(self._config.ttl_s)}
         lines = ("QUEUED: " + _who(request.feature, request.holder),) if new else ()
         return Outcome(reply=Reply(status=202, body=body), lines=lines)
 
-    def _taken(self, request: Checkout) -> Outcome:
+    def _taken(self, request: Checkout) -> Reply:
         total = self._config.features[request.feature]
         in_use = total - self._table.free_count(request.feature)
-        refused = problem(
+        return problem(
             "seats-taken",
             f"{in_use} of {total} seats of {request.feature!r} are in use; {request.count} were asked for.",
             feature=request.feature,
@@ -134,7 +185,6 @@ class Desk:
             total=total,
             retry_after_s=policy.poll_s(self._config.ttl_s),
         )
-        return self.denied(request, refused)
 
     @staticmethod
     def denied(request: Checkout, refused: Reply) -> Outcome:
@@ -156,7 +206,7 @@ class Desk:
             results[identity] = {"ttl_s": _grant(seat).ttl_s}
         return Outcome(reply=Reply(status=200, body={"results": results, "waited_s": waited_s}), needs_op=needs_op)
 
-    def _give_back(self, request: Return) -> Outcome:
+    def _give_back(self, request: Return, now: float) -> Outcome:
         """Free the seats, and let every id be dead, known or not: its checkout may still be on its way."""
         version = self.log.next_version()
         results: dict[str, bool] = {}
@@ -170,7 +220,7 @@ class Desk:
             if dead is not None:
                 needs_op = max(needs_op, self._op(dead))
                 continue
-            records += [*self._table.freed(identity, version), DeadId(id=identity, version=version)]
+            records += [*self._let_go(identity, seat, version, now), DeadId(id=identity, version=version)]
             lines += [_line("IN", seat)] if seat else []
             self._free_at.pop(identity, None)
         body: dict[str, object] = {"returned": results[request.ids[0]]} if request.single else {"results": results}
@@ -181,10 +231,21 @@ class Desk:
             lines=tuple(lines),
         )
 
+    def _let_go(self, identity: str, seat: SeatRecord | None, version: Version, now: float) -> tuple[SeatRecord, ...]:
+        """The records of a return: the seats free, or (LINGER) taken for a while under an id that nobody asks for."""
+        linger_s = self.rules.linger_s(seat.feature) if self.rules and seat else 0.0
+        if seat is None or not linger_s:
+            return self._table.freed(identity, version)
+        rest = replace(_grant(seat), id=LINGERS + identity, ttl_s=linger_s / (1 + policy.CLOCK_MARGIN))  # no client counts it, so no margin
+        self._keep(rest, now)
+        return self._table.given_over(identity, rest, version)
+
     def _usage(self, now: float) -> list[dict[str, object]]:
         holders: dict[str, list[dict[str, object]]] = {feature: [] for feature in self._config.features}
         for seat in self._table.held():
             grant = _grant(seat)
+            if _lingers(seat):
+                continue
             entry = {"id": grant.id, "holder": dict(grant.holder), "count": grant.count, "since": utc_text(grant.granted_at)}
             holders.setdefault(seat.feature, []).append(entry)
         return [
@@ -192,12 +253,18 @@ class Desk:
                 "feature": feature,
                 "total": total,
                 "in_use": total - self._table.free_count(feature),
-                "reserved": 0,
+                "reserved": self._reserved(feature),
                 "queued": self._line.length(feature, now),
                 "holders": holders[feature],
             }
             for feature, total in self._config.features.items()
         ]
+
+    def _reserved(self, feature: str) -> int:
+        """The seats that nobody holds and that RESERVE keeps for somebody."""
+        if self.rules is None:
+            return 0
+        return self.rules.reserved(feature, [_grant(seat) for seat in self._table.held() if seat.feature == feature])
 
     # --- leases ---------------------------------------------------------------------------------------------------------------------
 
@@ -222,6 +289,14 @@ def _grant(seat: SeatRecord) -> Grant:
     if seat.grant is None:
         raise ValueError(f"seat {seat.index} of {seat.feature!r} is free")
     return seat.grant
+
+
+def _lingers(seat: SeatRecord) -> bool:
+    return _grant(seat).id.startswith(LINGERS)
+
+
+def _user_and_host(holder: Mapping[str, object]) -> tuple[object, object]:
+    return holder.get("user"), holder.get("host")
 
 
 def _is_same(request: Checkout, feature: str, version: str, count: int, holder: Mapping[str, object]) -> bool:

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fakeserver.peer import Message
+from fakeserver.pools import LicensedLine
 from fakeserver.roles import Role
 from fakeserver.seats import Record
+
+if TYPE_CHECKING:
+    from palclient.optionsfile import OptionsFile  # a node without options does not load it
 
 # --- what a client asked, as the wire module read it --------------------------------------------------------------------------------
 
@@ -111,7 +116,14 @@ class Expired:
     features: frozenset[str]
 
 
-Event = ClientCall | ClientGone | PeerCall | PeerReply | Tick | Stop | Expired
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reread:
+    """The options file was read again: from now on this is what it says (G7)."""
+
+    options: OptionsFile
+
+
+Event = ClientCall | ClientGone | PeerCall | PeerReply | Tick | Stop | Expired | Reread
 
 # --- effects ------------------------------------------------------------------------------------------------------------------------
 
@@ -215,7 +227,8 @@ class NodeConfig:
     """What a node is born with.  All intervals in seconds.
 
     ``triad`` names the three nodes as ``port@host`` in role order; ``features`` gives the seats of each pool; ``wall_epoch_s`` is the wall clock
-    (seconds since 1970) at which the monotonic reading ``now`` was 0.  ``cluster`` is the id that a fresh triad takes.
+    (seconds since 1970) at which the monotonic reading ``now`` was 0.  ``cluster`` is the id that a fresh triad takes.  ``lines`` are the license
+    lines behind a pool, none for one that is good for every version and for ever; ``options`` is the options file (G7), None when there is none.
     """
 
     role: Role
@@ -228,3 +241,5 @@ class NodeConfig:
     heartbeat_interval_s: float = 20.0
     wall_epoch_s: float = 0.0
     software: str = "fakeserver"
+    lines: Mapping[str, tuple[LicensedLine, ...]] = field(default_factory=dict)
+    options: OptionsFile | None = None

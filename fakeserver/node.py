@@ -6,6 +6,8 @@ wait.  Here they are put together, and clients get their answers.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fakeserver import policy
 from fakeserver.desk import Desk, Outcome
 from fakeserver.events import (
@@ -24,6 +26,7 @@ from fakeserver.events import (
     PeerCall,
     PeerReply,
     Request,
+    Reread,
     Status,
     Stop,
     Tick,
@@ -34,6 +37,10 @@ from fakeserver.peer import Reply as PeerReplyMessage
 from fakeserver.replies import Reply, problem, utc_text
 from fakeserver.roles import Role
 from fakeserver.stance import LEADING, Stance
+
+if TYPE_CHECKING:
+    from fakeserver.options import Rules
+    from palclient.optionsfile import OptionsFile
 
 
 class Node:
@@ -48,6 +55,7 @@ class Node:
         self._held = Held()
         self._answers = 0
         self._expired: frozenset[str] = frozenset()
+        self._rules = _rules(config, config.options)
         self._dead_s = policy.held_s(max(config.ttl_s, policy.DEAD_S))
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
@@ -85,6 +93,10 @@ class Node:
                 self._member.stop(now)
             case Expired():
                 self._expired = event.features
+            case Reread():
+                self._rules = _rules(self.config, event.options)
+                if self._desk:
+                    self._desk.rules = self._rules
             case Tick():
                 pass
             case _:
@@ -159,7 +171,7 @@ class Node:
         member = self._member
         if self._desk or member.stance is not Stance.SERVING or member.replication is None:
             return
-        self._desk = Desk(self.config, member.ledger.table, member.replication, failover=member.failover_s, now=now)
+        self._desk = Desk(self.config, member.ledger.table, member.replication, failover=member.failover_s, now=now, rules=self._rules)
         for entry in self._parking.take_all():
             self._serve(self._desk, entry.call, received_at=entry.received_at, now=now)
 
@@ -237,3 +249,12 @@ class Node:
         if not outlook.quorum:
             return "no_quorum"
         return "standby" if outlook.master else "electing"
+
+
+def _rules(config: NodeConfig, options: OptionsFile | None) -> Rules | None:
+    """What the options file says of these pools."""
+    if options is None:
+        return None
+    from fakeserver.options import Rules  # a node without options does not load it
+
+    return Rules(options, {feature: frozenset(line.version for line in lines) for feature, lines in config.lines.items()})

@@ -172,6 +172,13 @@ class FakeNode:
             self._process.hear(number)
         self._record("resumed")
 
+    def reread(self) -> None:
+        """Read the options file again (G7), if there is a process; a frozen one does when it goes on.  Raises ValueError when it cannot be read."""
+        if self._process.is_paused:
+            self._process.tell("reread")
+        elif self._process.is_running:
+            self._process.order("reread")
+
     def wait_down(self, timeout: float = 5.0) -> None:
         """Wait until the process has ended by itself, as at a failpoint.  Raises FakeTriadError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout

@@ -44,6 +44,7 @@ class Orders:
             "play": self._play,
             "heal": self._heal,
             "look": self._look,
+            "reread": self._reread,
             "rest": self._rest,
             "reset": self._reset,
             "settle": self._settle,
@@ -138,6 +139,11 @@ class Orders:
         call = wire.read_call(method="GET", path=words["path"], headers=(), body=b"")
         answer = await self._ask(call.request)
         return {"body": None if answer is None else dict(answer.body)}
+
+    async def _reread(self, _words: Mapping[str, Any]) -> dict[str, object]:
+        """Read the options file again."""
+        self._life.reread()
+        return {}
 
     async def _rest(self, _words: Mapping[str, Any]) -> dict[str, object]:
         """The first half of a reset: heal, take no part any more, and tell the term."""

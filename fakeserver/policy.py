@@ -1,11 +1,15 @@
-"""Who is granted what, and for how long.  Thin as yet: counts alone decide."""
+"""Who can be granted what at all, and for how long: features, counts, license lines, the lists of the options file (G7)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from fakeserver.events import Checkout
+from fakeserver import pools
+from fakeserver.events import Checkout, NodeConfig
 from fakeserver.replies import Reply, problem
+
+if TYPE_CHECKING:
+    from fakeserver.options import Rules
 
 CLOCK_MARGIN = 0.02
 """By how much two clocks may drift apart: a client counts 2 % short, so a seat is freed 2 % late."""
@@ -17,17 +21,33 @@ POLL_LIMIT_S = 5.0
 """Whoever waits in line asks again after this time at the latest (seconds)."""
 
 
-def refusal(request: Checkout, features: Mapping[str, int]) -> Reply | None:
+EVERY_SEAT = -1
+"""As bits: the seats of a pool that is good for every version and for ever."""
+
+
+def good_seats(request: Checkout, config: NodeConfig, wall_s: float) -> int:
+    """The seats of the pool that are good for this version at this moment (seconds since 1970), one bit a seat."""
+    lines = config.lines.get(request.feature)
+    return pools.good_seats(lines, request.version, wall_s) if lines else EVERY_SEAT
+
+
+def refusal(request: Checkout, config: NodeConfig, rules: Rules | None, wall_s: float) -> Reply | None:
     """Why this checkout can never be granted, whoever returns a seat; None when it could be."""
-    total = features.get(request.feature)
+    feature = request.feature
+    total = config.features.get(feature)
     if total is None:
-        return problem("feature-unknown", f"No license names the feature {request.feature!r}.", feature=request.feature)
+        return problem("feature-unknown", f"No license names the feature {feature!r}.", feature=feature)
     if request.count < 1:
         return problem("bad-request", f"A checkout takes at least one seat, not {request.count}.")
-    if request.count > total:
-        detail = f"{request.count} seats of {request.feature!r} were asked for; the pool has {total}."
-        return problem("too-many-asked", detail, feature=request.feature, total=total)
-    return None
+    refused = rules.refusal(feature, request.holder) if rules else None
+    lines = config.lines.get(feature)
+    if refused is None and lines:
+        refused = pools.refusal(feature, lines, request.version, wall_s)
+        total = good_seats(request, config, wall_s).bit_count()
+    if refused is None and request.count > total:
+        detail = f"{request.count} seats of {feature!r} were asked for; the pool has {total}."
+        return problem("too-many-asked", detail, feature=feature, total=total)
+    return refused
 
 
 def smallest_ttl_s(failover_s: float) -> float:

@@ -9,23 +9,25 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fakeserver import wire
 from fakeserver.clock import boot_name, now_s, wall_epoch_s
 from fakeserver.disk import Disk, StateRefused
-from fakeserver.events import Answer, ClientCall, DiskImage, NodeConfig, SaveBallot, Status, Tick
+from fakeserver.events import Answer, ClientCall, DiskImage, NodeConfig, Reread, SaveBallot, Status, Tick
 from fakeserver.faults import Fault
 from fakeserver.impostors import Resting
 from fakeserver.journal import Recorder
 from fakeserver.lifeline import watch_commands
 from fakeserver.node import Node
 from fakeserver.orders import Orders
+from fakeserver.papers import read_options
 from fakeserver.roles import Role
 from fakeserver.sabotage import Stage
 from fakeserver.server import EXIT_REFUSED, End, Shell, serve
 from fakeserver.settings import Settings, failover_s, named
+from palclient.errors import LicenseFileError
 
 LOOK_AGAIN_S = 0.5  # ours: so long after a full disk the node tries whether there is room
 
@@ -42,7 +44,7 @@ class Life:
     """A node and its disk, through all that makes it begin anew in one and the same process."""
 
     def __init__(self, settings: Settings, disk: Disk) -> None:
-        """Raises StateRefused when what lies on the disk cannot be this node's."""
+        """Raises StateRefused when what lies on the disk cannot be this node's, LicenseFileError when its options file cannot be read."""
         self.disk = disk
         self.settings = settings
         self._config = _config(settings)
@@ -87,6 +89,21 @@ class Life:
         image = DiskImage(ballot=SaveBallot(cluster=cluster, term=term, voted_for=None, incarnation=incarnation))
         self._is_full = self._is_known_full = False
         self._go_on(image, since_s=failover_s(self.settings.heartbeat_s) - waits_s)
+
+    def reread(self) -> None:
+        """Read the options file again (G7).  Raises LicenseFileError when it cannot be read; then the old one goes on."""
+        options = read_options(self.settings.options_file)
+        if options is not None:
+            self._config = replace(self._config, options=options)
+            self.shell.handle(Reread(options=options))
+            self.note_options("reread")
+
+    def note_options(self, name: str) -> None:
+        """Enter in the journal what options there are, and what is wrong with them: a line with an error does nothing."""
+        options = self._config.options
+        if options is not None:
+            facts = {"file": options.path, "rules": len(options.rules), "problems": [str(problem) for problem in options.problems]}
+            self.shell.note(name, facts)
 
     def look_for_room(self) -> None:
         """After a full disk: read what got written, and go on as after a restart, if there is room again; else look again later."""
@@ -142,7 +159,7 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
     disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting)
     try:
         life = Life(settings, disk)
-    except StateRefused as refused:
+    except (StateRefused, LicenseFileError) as refused:
         disk.close()
         return End(reason=str(refused), exit_code=EXIT_REFUSED)
     recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())
@@ -157,6 +174,7 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
             _obey(line, orders[0])
 
     recorder.happened("started", {"pid": os.getpid()}, now_s())
+    life.note_options("options")
     end = await serve(shell, listener, when_ready=when_ready, when_staged=staged)
     life.close()
     for each in orders:
@@ -190,4 +208,5 @@ def _config(settings: Settings) -> NodeConfig:
         primary_is_master=settings.primary_is_master,
         wall_epoch_s=wall_epoch_s(),
         software=settings.software,
+        options=read_options(settings.options_file),
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-
 NUMBER_LIMIT = 2**53  # as in the protocol: beyond it JSON readers differ
 
 
@@ -176,15 +175,19 @@ class Table:
         found = self._dead.get(identity)
         return found and found[0]
 
-    def free_count(self, feature: str) -> int:
-        """How many seats of the pool are free."""
-        return self._free[feature].bit_count()
+    def free_count(self, feature: str, *, among: int = -1, also: int = 0) -> int:
+        """How many seats of the pool are free; ``among`` counts only those of these bits, ``also`` these as if they were free."""
+        return ((self._free[feature] | also) & among).bit_count()
+
+    def seats_of(self, identity: str) -> int:
+        """The seats that are held under this id, one bit a seat."""
+        return sum(1 << index for _, index in self._held.get(identity, ()))
 
     # writing: each gives the records to apply, and changes nothing
 
-    def granted(self, grant: Grant, feature: str, version: Version) -> tuple[SeatRecord, ...]:
-        """The lowest free seats of the pool, taken; there must be enough of them."""
-        bits, taken = self._free[feature], []
+    def granted(self, grant: Grant, feature: str, version: Version, *, among: int = -1, also: int = 0) -> tuple[SeatRecord, ...]:
+        """The lowest free seats of the pool, taken; there must be enough of them.  ``among`` and ``also`` are as for ``free_count``."""
+        bits, taken = (self._free[feature] | also) & among, []
         for _ in range(grant.count):
             index = (bits & -bits).bit_length() - 1
             bits &= bits - 1
@@ -194,6 +197,10 @@ class Table:
     def freed(self, identity: str, version: Version) -> tuple[SeatRecord, ...]:
         """All seats of this id, free."""
         return tuple(replace(seat, version=version, grant=None) for seat in self._held.get(identity, {}).values())
+
+    def given_over(self, identity: str, grant: Grant, version: Version) -> tuple[SeatRecord, ...]:
+        """All seats of this id, held under the id of ``grant`` from now on."""
+        return tuple(replace(seat, version=version, grant=grant) for seat in self._held.get(identity, {}).values())
 
     # changing
 

@@ -16,7 +16,8 @@ DEFAULT_INTERVAL_S = 20.0  # the HEARTBEAT_INTERVAL that a license file means wh
 class Settings:
     """One node of a triad.  ``triad`` names the three as ``(host, port)`` in role order; times in seconds; ``folder`` is the node's own.
 
-    ``lasting``: the folder is there to be found again; else it goes with the triad, and need not outlive a power cut.
+    ``lasting``: the folder is there to be found again; else it goes with the triad, and need not outlive a power cut.  ``options_file`` is a path, or
+    None where there is none.
     """
 
     role: str
@@ -30,6 +31,7 @@ class Settings:
     fsync: bool
     software: str
     lasting: bool = True
+    options_file: str | None = None
 
     @property
     def address(self) -> tuple[str, int]:

@@ -6,6 +6,7 @@ members ask anew and stand in the order in which they do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fakeserver.events import Checkout
@@ -33,14 +34,12 @@ class Line:
         """The request that stands in line under this id."""
         return next((places[identity].request for places in self._places.values() if identity in places), None)
 
-    def ahead(self, request: Checkout, now: float) -> int:
-        """How many seats those ask for who stand before this request (all, when it is not in line)."""
-        seats = 0
+    def ahead(self, request: Checkout, now: float) -> Iterator[Checkout]:
+        """Those who stand before this request (all, when it is not in line)."""
         for place in self._living(request.feature, now).values():
             if place.request.id == request.id:
                 break
-            seats += place.request.count
-        return seats
+            yield place.request
 
     def join(self, request: Checkout, now: float) -> tuple[int, int] | None:
         """Take or keep a place: its number from 1 and the length of the line; None when the line is full."""
