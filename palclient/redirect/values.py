@@ -68,8 +68,6 @@ class FileChange:
         parts: list[bytes] = []
         at = 0
         for splice in self.splices:
-            if splice.start < at or raw[splice.start : splice.start + len(splice.old)] != splice.old:
-                return None
             parts += [raw[at : splice.start], splice.new]
             at = splice.start + len(splice.old)
         result = b"".join([*parts, raw[at:]])

@@ -559,6 +559,18 @@ def test_undo_works_from_what_a_killed_run_has_left(tmp_path: Path) -> None:
     assert not any(path.exists() for path in scratch)
 
 
+@pytest.mark.parametrize("splice", [[0, "", "AAAA"], [9, "MQ==", "Mg=="], [10_000, "MQ==", "Mg=="]])
+def test_a_journal_that_has_been_tampered_with_restores_nothing(tmp_path: Path, splice: list[object]) -> None:
+    """R5: what does not lead back to the old file's digest is not written."""
+    path = ini(tmp_path)
+    journal = Path(redirected(path).journal or "")
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines[1]["splices"] = [splice]
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert only(undo_redirect(journal)).why is Why.CHANGED_SINCE
+    assert path.read_bytes() == TEXT.replace(OLD, NEW).encode()
+
+
 def test_a_journal_that_cannot_be_written_stops_the_run_before_it_begins(tmp_path: Path) -> None:
     """R5: no change without a way back."""
     path = ini(tmp_path)
