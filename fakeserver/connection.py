@@ -16,12 +16,19 @@ _LOG.addFilter(lambda record: record.levelno >= logging.ERROR)  # uvicorn warns 
 
 
 class NodeProtocol(H11Protocol):
-    """``identity`` gives what every reply says of its node."""
+    """``identity`` gives what every reply says of its node; ``face`` puts something between uvicorn and the socket while there are faults (F)."""
 
-    def __init__(self, *arguments: Any, identity: Callable[[], Mapping[str, object]], **keywords: Any) -> None:
+    def __init__(
+        self, *arguments: Any, identity: Callable[[], Mapping[str, object]], face: Callable[[Any, NodeProtocol], Any] | None = None, **keywords: Any
+    ) -> None:
         super().__init__(*arguments, **keywords)
+        self._face = face
         self.logger = _LOG
         self._identity = identity
+
+    def connection_made(self, transport: Any) -> None:
+        """As uvicorn's own."""
+        super().connection_made(transport if self._face is None else self._face(transport, self))
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read with a problem, as everything that is refused, and hang up."""

@@ -76,7 +76,8 @@ class Life:
     def rest(self, why: str) -> None:
         """Take no part in the triad any more, and tell everybody ``why``."""
         refused = wire.Refused(why, name="no-quorum", status=503, code=-97)
-        self.shell.replace(Resting(self._last_status(), why, retry_s=self.settings.heartbeat_s), refused)
+        status = self._last_status() | {"term": self.disk.ballot.term if self.disk.ballot else 0}  # what was not written was not promised
+        self.shell.replace(Resting(status, why, retry_s=self.settings.heartbeat_s), refused)
 
     def begin_anew(self, term: int, *, waits_s: float) -> None:
         """Go on as a node that has seen ``term``, and nothing else: no seat is taken, no checkout was ever returned.

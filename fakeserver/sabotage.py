@@ -147,7 +147,7 @@ class Spoiled:
 class Face:
     """A connection's transport, as uvicorn sees it: what is written to it leaves altered, late, in part or not at all."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: NodeProtocol, weather: Weather) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: NodeProtocol, *, weather: Weather) -> None:
         self._transport = transport
         self._protocol = protocol
         self._weather = weather
@@ -266,18 +266,6 @@ def reset_connection(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class FaultyProtocol(NodeProtocol):
-    """A connection that is made while there are faults."""
-
-    def __init__(self, *arguments: Any, weather: Weather, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._weather = weather
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
-        """As ``NodeProtocol.connection_made``."""
-        super().connection_made(Face(transport, self, self._weather))  # type: ignore[arg-type]
-
-
 class Stage:
     """A node's server, for those who play faults on it."""
 
@@ -295,7 +283,7 @@ class Stage:
         shell: Answering = self.shell
         self._door.behind = Spoiled(self.shell, self.weather, ghosts) if self.weather.has_any(IN_ANSWERS) else shell
         if self.weather.has_any(ON_CONNECTIONS):
-            self._server.config.http_protocol_class = partial(FaultyProtocol, weather=self.weather, identity=self.shell.identity)  # type: ignore[assignment]
+            self._server.config.http_protocol_class = partial(NodeProtocol, identity=self.shell.identity, face=partial(Face, weather=self.weather))  # type: ignore[assignment]
             self._put_faces_on()
         else:
             self._server.config.http_protocol_class = self._plain
@@ -307,7 +295,7 @@ class Stage:
     def _put_faces_on(self) -> None:
         for connection in self._connections():
             if not isinstance(connection.transport, Face):
-                face: Any = Face(connection.transport, connection, self.weather)
+                face: Any = Face(connection.transport, connection, weather=self.weather)
                 connection.transport = face
                 if connection.cycle is not None:
                     connection.cycle.transport = face

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import shutil
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ import pytest
 
 from fakeserver import Control, FakeTriad, FakeTriadError
 from palclient.cli.triad import asked
+from tests.integration import probing
+from tests.integration.probing import LIMIT_S, wait_for
 
 pytestmark = pytest.mark.real
 
-LIMIT_S = 15.0
 HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto" / "failover-with-curl.md"
 ID = "0f4e8a5e-0c53-4b2d-9a9e-3d5f7c1f2b60"
 
@@ -46,22 +46,7 @@ def control(triad: FakeTriad) -> Iterator[Control]:
 
 def ask(control: Control, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, Any]]:
     """A request below ``/control``, and its answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", control.port, timeout=LIMIT_S)
-    try:
-        content = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        connection.request(method, f"/control{path}", body=content, headers=headers)
-        reply = connection.getresponse()
-        return reply.status, json.loads(reply.read())
-    finally:
-        connection.close()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, to a deadline."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_S:g} s: {what}"
-        time.sleep(0.005)
+    return probing.ask("127.0.0.1", control.port, method, f"/control{path}", body, timeout=LIMIT_S, **headers)
 
 
 def test_faults_are_played_and_healed_over_http(triad: FakeTriad, control: Control) -> None:
@@ -95,7 +80,7 @@ def test_links_are_cut_and_mended_over_http(triad: FakeTriad, control: Control) 
     assert [node.faults[0].name for node in (triad.primary, triad.secondary)] == ["partition"] * 2
     assert ask(control, "DELETE", "/links/primary/secondary")[1]["nodes"]["primary"]["faults"] == []
     assert len(ask(control, "PUT", "/nodes/primary/isolated")[1]["faults"]) == 2
-    wait_until(lambda: triad.secondary.is_master, "the secondary serves")
+    wait_for(lambda: triad.secondary.is_master, "the secondary serves")
     names = [entry["name"] for entry in ask(control, "GET", "/journal")[1]["journal"]]
     assert {"partition", "elected", "serving"} <= set(names)
     assert any("Lost connection" in line for line in ask(control, "GET", "/nodes/secondary/log")[1]["log"])

@@ -6,10 +6,8 @@ Whoever asks goes on to ask until it is answered, under one id, as every client 
 from __future__ import annotations
 
 import http.client
-import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,11 +15,14 @@ import pytest
 from fakeserver import FakeNode, FakeTriad, FakeTriadError
 from fakeserver.clock import now_s
 from fakeserver.failpoints import PLACES
+from tests.integration.probing import ASKED, LIMIT_S, ask_node, wait_for
 
 pytestmark = pytest.mark.real
 
-LIMIT_S = 15.0
-ASKED = {"feature": "X", "version": "0", "count": 1, "holder": {"user": "ann", "host": "pc7"}, "nonce": "n"}
+
+def slow(*values: str) -> Any:
+    """A row of a table that ``make test-all`` alone plays: each costs a failover or two."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,10 @@ def triad(shared: FakeTriad) -> FakeTriad:
 
 def put(node: FakeNode, name: str) -> int | None:
     """The status of a checkout at a node; None when there is no answer."""
-    connection = http.client.HTTPConnection(node.host, node.port, timeout=LIMIT_S)
     try:
-        connection.request("PUT", f"/v1/checkouts/{name}", body=json.dumps(ASKED))
-        return connection.getresponse().status
+        return ask_node(node, "PUT", f"/v1/checkouts/{name}", ASKED)[0]
     except (OSError, http.client.HTTPException):
         return None
-    finally:
-        connection.close()
 
 
 def take_somewhere(triad: FakeTriad, name: str) -> int:
@@ -57,22 +54,14 @@ def take_somewhere(triad: FakeTriad, name: str) -> int:
     def asked() -> int | None:
         return next((status for node in triad.nodes if (status := put(node, name)) in {200, 201}), None)
 
-    return int(wait_for(asked, "the seat is granted"))
-
-
-def wait_for(look: Callable[[], Any], what: str) -> Any:
-    """What ``look`` gives, once it gives something."""
-    deadline = time.monotonic() + LIMIT_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {LIMIT_S:g} s: {what}"
-        time.sleep(0.005)
-    return found
+    return wait_for(asked, "the seat is granted") or 0
 
 
 def in_use(triad: FakeTriad) -> int:
     """The seats that are taken, as the master counts; a failover may be under way."""
-    triad.wait_for_master(LIMIT_S)
-    return int(wait_for(lambda: triad.wait_for_master(LIMIT_S).inside("/v1/usage"), "usage")["features"][0]["in_use"])
+    usage = wait_for(lambda: triad.wait_for_master(LIMIT_S).inside("/v1/usage"), "usage")
+    assert usage is not None
+    return int(usage["features"][0]["in_use"])
 
 
 def died_at(triad: FakeTriad, node: FakeNode, place: str) -> bool:
@@ -80,7 +69,7 @@ def died_at(triad: FakeTriad, node: FakeNode, place: str) -> bool:
     return [entry.facts["place"] for entry in triad.journal.named("failpoint") if entry.node == node.role] == [place]
 
 
-@pytest.mark.parametrize("place", ["before_persist", "after_persist_before_replicate", "after_replicate_before_reply"])
+@pytest.mark.parametrize("place", [slow("before_persist"), slow("after_persist_before_replicate"), "after_replicate_before_reply"])
 def test_a_master_dies_over_a_grant_and_the_client_gets_its_one_seat(triad: FakeTriad, place: str) -> None:
     """F, G2, G3, E4, E7: nobody was told of the seat; asked for again under its id it is granted, or found, and counted once."""
     name = str(uuid.uuid4())
@@ -107,7 +96,7 @@ def test_a_follower_dies_between_writing_and_acknowledging(triad: FakeTriad) -> 
     assert in_use(triad) == 1
 
 
-@pytest.mark.parametrize("place", ["before_barrier", "mid_barrier", "before_serving"])
+@pytest.mark.parametrize("place", [slow("before_barrier"), "mid_barrier", slow("before_serving")])
 def test_a_new_master_dies_in_its_recovery_barrier(triad: FakeTriad, place: str) -> None:
     """F, E1, E3, G2: the seat outlives a master that was elected and never served; the triad serves again when two are there."""
     name = str(uuid.uuid4())
@@ -121,6 +110,7 @@ def test_a_new_master_dies_in_its_recovery_barrier(triad: FakeTriad, place: str)
     assert in_use(triad) == 1
 
 
+@pytest.mark.slow
 def test_a_voter_dies_with_its_vote_given_and_not_sent(triad: FakeTriad) -> None:
     """F, E1, E7: the vote is spent; after its restart the triad finds a master all the same."""
     name = str(uuid.uuid4())
@@ -134,7 +124,7 @@ def test_a_voter_dies_with_its_vote_given_and_not_sent(triad: FakeTriad) -> None
     assert in_use(triad) == 1
 
 
-@pytest.mark.parametrize("place, who", [("before_transfer", "primary"), ("after_transfer_before_answer", "secondary")])
+@pytest.mark.parametrize("place, who", [("before_transfer", "primary"), slow("after_transfer_before_answer", "secondary")])
 def test_a_node_dies_while_mastership_is_handed_over(triad: FakeTriad, place: str, who: str) -> None:
     """F, E6, G2: stopped, the master hands over; one of the two dies over it; whoever remains goes on with the seat when there is a quorum."""
     name = str(uuid.uuid4())

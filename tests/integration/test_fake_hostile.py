@@ -130,7 +130,7 @@ anything = st.recursive(
 PATHS = ["/v1/status", "/v1/renewals", "/v1/returns", "/v1/checkouts/0f4e8a5e-0c53-4b2d-9a9e-3d5f7c1f2b60", *(f"/v1/peer/{kind}" for kind in KINDS)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "BREW"]), path=st.sampled_from(PATHS), body=anything | st.binary(max_size=200))
 def test_whatever_is_asked_there_is_an_answer_of_the_protocol(triad: FakeTriad, method: str, path: str, body: object) -> None:
     """Bad input: no 500, and each refusal is a problem with the node's name."""
