@@ -44,9 +44,7 @@ class AsyncConnection(asyncio.Protocol):
         """Connected: the request goes out in this very turn of the loop."""
         self.transport = cast("asyncio.Transport", transport)
         self._connections.all.add(self)
-        if self.asking is None:  # it was cancelled meanwhile
-            self.close()
-        else:
+        if self.asking is not None:  # else it was cancelled meanwhile, and asyncio is closing it
             self.asking.connected(self)
 
     def data_received(self, data: bytes) -> None:

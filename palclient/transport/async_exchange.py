@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from palclient.core.flow import Answered, Call, Failed, Outcome
 from palclient.transport.async_connections import AsyncConnection, LoopConnections
 from palclient.transport.async_dial import dial
-from palclient.transport.exchange import encoded, late, new_reply, taken_in, was_merely_idle
+from palclient.transport.exchange import encoded, late, taken_in, was_merely_idle
+from palclient.transport.reply import Reply
 from palclient.transport.system import Trouble, monotonic, trouble_of
 
 if TYPE_CHECKING:
     from palclient.transport.names import Names
-    from palclient.transport.reply import Reply
 
 OnEnd = Callable[[Answered | Failed], None]
 
@@ -68,7 +68,7 @@ class AsyncExchange:
     def connected(self, connection: AsyncConnection) -> None:
         """Write the request."""
         self._connection = connection
-        self._reply = new_reply(self.call.request.method)
+        self._reply = Reply(self.call.request.method)
         self._sent_at = monotonic()
         if connection.transport is not None:
             connection.transport.write(encoded(self.call))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from palclient.core.flow import Answered, Call, Failed, Outcome
 from palclient.transport.dial import Dial
+from palclient.transport.reply import Reply
 from palclient.transport.system import Trouble, trouble_of
 
 if TYPE_CHECKING:
     from palclient.transport.connections import Connection, Connections
     from palclient.transport.names import Names
-    from palclient.transport.reply import Reply
     from palclient.transport.system import Wakeup
 
 USER_AGENT = "palclient/0.1.0"
@@ -126,7 +126,7 @@ class Exchange:
             self._pending = self._pending[count:]
         self.is_writing = bool(self._pending)
         if not self._pending:
-            self._reply = new_reply(self.call.request.method)
+            self._reply = Reply(self.call.request.method)
 
     def _answered(self, now: float, connection: Connection, reply: Reply) -> Answered:
         if reply.leaves_open:
@@ -161,13 +161,6 @@ def late(waited_s: float, reply: Reply | None, *, is_written: bool) -> Trouble:
     if reply is None or not reply.received_bytes:
         return Trouble(Outcome.TIMED_OUT, f"no answer {waited}")
     return Trouble(Outcome.TIMED_OUT, f"no whole answer {waited}: {reply.received_bytes} bytes came")
-
-
-def new_reply(method: str) -> Reply:
-    """What is going to take the answer in."""
-    from palclient.transport.reply import Reply  # a cold process loads h11 (40 ms) while its first answer is on its way
-
-    return Reply(method)
 
 
 def _receive(connection: Connection, reply: Reply) -> bool:

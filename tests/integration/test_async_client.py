@@ -330,6 +330,59 @@ def test_closing_returns_all_and_ends_what_is_under_way(triad: FakeTriad, seats:
     wait_until(lambda: "palclient-events" not in {thread.name for thread in threading.enumerate()}, "no thread delivers events")
 
 
+def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) -> None:
+    """api: ``aclose`` takes 2 s at most, and ends a checkout that has all the time of the world."""
+
+    def withholds(visit: hostile.Visit) -> None:
+        while request := visit.read_request():
+            if request.startswith(b"PUT"):
+                visit.wait_end()
+                return
+            visit.send(node.answer(request))
+
+    async def main() -> None:
+        client = AsyncClient(f"{server.port}@127.0.0.1")
+        task = asyncio.create_task(client.checkout("X", timeout=60))
+        await until(server.was_asked.is_set, "it is asked")
+        began = time.monotonic()
+        await client.aclose()
+        with pytest.raises(ClientClosed):
+            await task
+        assert time.monotonic() - began < 1
+        assert any(request.startswith(b"DELETE") for request in server.requests), "it was given up"
+
+    with hostile.Server(withholds) as server:
+        asyncio.run(main())
+
+
+def test_a_checkout_on_one_loop_ends_when_the_client_is_closed_on_another(node: NullNode) -> None:
+    """Issue: several loops; whoever closes does not wait for the other loop, whose task gives its seat back by itself."""
+
+    def withholds(visit: hostile.Visit) -> None:
+        while request := visit.read_request():
+            if request.startswith(b"PUT"):
+                visit.wait_end()
+                return
+            visit.send(node.answer(request))
+
+    async def asks() -> None:
+        with pytest.raises(ClientClosed):
+            await client.checkout("X", timeout=60)
+
+    async def closes() -> None:
+        await until(server.was_asked.is_set, "it is asked")
+        await client.aclose()
+
+    with hostile.Server(withholds) as server:
+        client = AsyncClient(f"{server.port}@127.0.0.1")
+        other = threading.Thread(target=asyncio.run, args=(asks(),))
+        other.start()
+        asyncio.run(closes())
+        other.join(LIMIT_S)
+        assert not other.is_alive()
+        assert any(request.startswith(b"DELETE") for request in server.requests), "it was given up"
+
+
 def test_checkin_takes_two_seconds_at_most_in_any_weather(node: NullNode) -> None:
     """api: ``checkin()`` returns within 2 s; here the server takes returns and says nothing; the keeper asks again."""
     gave_up, confirmed = threading.Event(), threading.Event()

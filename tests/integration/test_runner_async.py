@@ -80,12 +80,15 @@ def open_connections(transport: AsyncTransport) -> int:
 def on_a_loop(test: Callable[[AsyncTransport], Awaitable[None]]) -> None:
     """Run a test on a loop of its own, with a transport that must own nothing when the loop has ended."""
     transport = AsyncTransport()
+    told: list[dict[str, object]] = []  # by callbacks that failed
 
     async def whole() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         await test(transport)
 
     asyncio.run(whole())
     assert not transport._by_loop
+    assert not told
 
 
 # ------------------------------------------------------------------------------------------- how a call can end, one each
@@ -228,6 +231,28 @@ def test_a_request_that_a_reused_connection_swallowed_is_asked_again_on_a_new_on
     on_a_loop(test)
 
 
+def test_bytes_that_come_while_a_connection_is_idle_are_not_the_next_answer() -> None:
+    """Transport: such a connection is closed."""
+    is_idle = threading.Event()
+
+    def says_more(visit: hostile.Visit) -> None:
+        visit.read_request()
+        visit.send(hostile.GOOD)
+        if visit.number == 0:
+            is_idle.wait(JOIN_S)
+            visit.send(hostile.GOOD.replace(b"true}", b"null}"))
+        visit.wait_end()
+
+    async def test(transport: AsyncTransport) -> None:
+        with hostile.Server(says_more) as server:
+            await answered(transport, call_to(server.port))
+            is_idle.set()
+            await until(lambda: open_connections(transport) == 0)
+            assert (await answered(transport, call_to(server.port))).body == b'{"good":true}'
+
+    on_a_loop(test)
+
+
 def test_calls_at_once_have_a_connection_each_and_the_surplus_is_not_kept() -> None:
     """Transport: at most 32 idle connections per node."""
 
@@ -248,7 +273,11 @@ def test_connections_are_dropped_by_another_thread_and_those_in_use_when_they_ha
             assert open_connections(transport) == 1
             await asyncio.to_thread(transport.drop_connections)
             await until(lambda: open_connections(transport) == 0)
-            await answered(transport, call_to(server.port))
+            in_use = asyncio.create_task(answered(transport, call_to(server.port)))
+            await until(lambda: open_connections(transport) == 1)
+            next(iter(transport._by_loop.values())).drop_idle()
+            await in_use
+            await until(lambda: open_connections(transport) == 0)
             assert len(server.visits) == 2
 
     on_a_loop(test)
@@ -303,6 +332,7 @@ def test_a_lookup_that_hangs_neither_delays_the_deadline_nor_the_end_of_the_loop
     began = monotonic()
     end = asyncio.run(failed(transport, call_to(27000, host="lic1.example", connect_s=SHORT_S)))
     assert monotonic() - began < SHORT_S + 1
+    assert not transport._names._running["lic1.example"].waiting
     gate.set()
     assert (end.outcome, end.sent) == (Outcome.TIMED_OUT, False)
     assert "lic1.example was not resolved" in end.detail
@@ -458,18 +488,29 @@ def test_a_task_that_is_cancelled_at_any_turn_leaves_no_connection_and_no_task(c
     on_a_loop(test)
 
 
-def test_a_loop_that_is_shut_down_in_the_middle_ends_its_calls() -> None:
-    """``asyncio.run`` cancels all tasks, that which connects too; nothing hangs and nothing is left."""
+def test_a_call_ends_at_once_when_the_task_that_connects_is_cancelled_by_others() -> None:
+    """``asyncio.run`` cancels all tasks at its end; one that is shielded, or cleans up, must not wait for a connection that nobody makes."""
+    gate = threading.Event()
 
-    async def abandons(transport: AsyncTransport) -> None:
-        with hostile.Server(hostile.is_silent) as server:
-            under_way.append(asyncio.create_task(run(single(call_to(server.port)), transport)))
-            await turn()
-            await turn()
+    def hangs(_host: str, _flags: int) -> tuple[Address, ...]:
+        gate.wait(30)
+        return ()
 
-    under_way: list[asyncio.Task[Any]] = []
-    on_a_loop(abandons)
-    assert under_way[0].cancelled()
+    async def test() -> Answered | Failed:
+        asking = asyncio.create_task(run(single(call_to(27000, host="lic1.example")), transport))
+        await turn()
+        await turn()
+        [connecting] = [task for task in asyncio.all_tasks() if task.get_name().startswith("palclient-connect")]
+        connecting.cancel()
+        async with asyncio.timeout(JOIN_S):
+            return await asking
+
+    transport = AsyncTransport(hangs)
+    end = asyncio.run(test())
+    assert not transport._names._running["lic1.example"].waiting
+    gate.set()
+    assert isinstance(end, Failed)
+    assert (end.outcome, end.sent) == (Outcome.UNREACHABLE, False)
 
 
 # ------------------------------------------------------------------------------------------------------ bells and relays

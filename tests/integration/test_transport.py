@@ -443,10 +443,11 @@ def test_a_resolver_that_breaks_in_another_way_ends_the_lookup_all_the_same() ->
     def breaks(_host: str, _flags: int) -> tuple[Address, ...]:
         raise ZeroDivisionError
 
-    told: list[object] = []
-    threading.excepthook, hook = lambda args: told.append(args.exc_type), threading.excepthook
+    told = threading.Event()
+    threading.excepthook, hook = lambda _: told.set(), threading.excepthook
     try:
         end = failed(Transport(resolve=breaks), call_to(27000, host="lic1.example"))
+        assert told.wait(LONG_S)
     finally:
         threading.excepthook = hook
     assert end.outcome is Outcome.NAME_UNKNOWN
