@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from palclient.errors import ConfigError, IniError
 from palclient.ini import IniDocument, IniWarning, read_ini
@@ -58,7 +57,7 @@ class Config:
         if self.path is None:
             return False
         try:
-            now = Path(self.path).stat()
+            now = os.stat(self.path)
         except OSError:
             return True
         return (now.st_mtime_ns, now.st_size) != (self.mtime_ns, self.size_bytes)
@@ -141,7 +140,7 @@ def _from_directories(app: str, names: tuple[str, ...], outside: Surroundings, t
     passed: IniError | None = None
     for what, directory in _directories(app, outside, trail):
         for name in names:
-            path = Path(directory, name)
+            path = os.path.join(directory, name)
             place = f"{what}: {path}"
             document = _read_if_there(path, place, trail)
             if document is None:
@@ -155,7 +154,7 @@ def _from_directories(app: str, names: tuple[str, ...], outside: Surroundings, t
     raise _with_trail(passed, trail) if passed is not None else _nothing(names, trail)
 
 
-def _read_if_there(path: Path, place: str, trail: list[Look]) -> IniDocument | None:
+def _read_if_there(path: str, place: str, trail: list[Look]) -> IniDocument | None:
     try:
         return read_ini(path)
     except IniError as error:
@@ -238,7 +237,7 @@ class Outranking:
     place: str
 
 
-_LICENSE_FILE = re.compile(r"\w+_LICENSE_FILE", re.IGNORECASE).fullmatch
+_LICENSE_FILE = r"(?i)\w+_LICENSE_FILE"
 
 
 def find_outranking(*, surroundings: Surroundings | None = None) -> tuple[Outranking, ...]:
@@ -248,7 +247,7 @@ def find_outranking(*, surroundings: Surroundings | None = None) -> tuple[Outran
     Does not block, but for the registry on Windows.
     """
     outside = surroundings or real_surroundings()
-    variables = [(name, value) for name, value in sorted(outside.environ.items()) if _LICENSE_FILE(name)]
+    variables = [(name, value) for name, value in sorted(outside.environ.items()) if re.fullmatch(_LICENSE_FILE, name)]
     found = [Outranking(name=name, value=value, place="environment") for name, value in variables]
     found += [Outranking(name=name, value=value, place="registry") for name, value in sorted(outside.registry())]
     return tuple(found)
@@ -269,9 +268,9 @@ def real_surroundings() -> Surroundings:
 
 def _application_directory() -> str | None:
     if getattr(sys, "frozen", False):  # PyInstaller, cx_Freeze and Nuitka's kin set it: the executable is the application
-        return str(Path(sys.executable).resolve().parent)
+        return os.path.dirname(os.path.realpath(sys.executable))
     file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if file is None else str(Path(file).resolve().parent)
+    return None if file is None else os.path.dirname(os.path.realpath(file))
 
 
 def _config_directories(app: str) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from palclient.errors import IniError
 from palclient.models import ServerName
@@ -157,16 +156,16 @@ def read_ini(source: str | os.PathLike[str] | bytes) -> IniDocument:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         advice = "Check the path, and that this user may read the file."
-        if not Path(path).is_absolute():
+        if not os.path.isabs(path):
             advice += " The path is relative: it counts from the folder in which the program was started."
         raise IniError(f"{path}: cannot be read: {reason}.", path=path, advice=advice) from error
     return _document(raw, path, mtime_ns)
 
 
 def _read(path: str) -> tuple[bytes, int]:
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # before opening: a named pipe would block
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a named pipe would block
         raise OSError(None, "it is a folder or a device, and not a file")
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         return file.read(SIZE_LIMIT_BYTES + 1), os.fstat(file.fileno()).st_mtime_ns
 
 
@@ -295,7 +294,7 @@ def _name(path: str | None) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ errors and warnings
 
-_NEAR_MISS = re.compile(
+_NEAR_MISS = (  # compiled when first needed
     rf"(?im)(?:^|(?<=\r))[{_BLANKS}]*+(?P<mark>;|\#|//|rem[ \t])?[{_BLANKS}]*+(?P<key>server[ _-]?names?)[{_BLANKS}]*+(?P<sign>[=:]?)"
 )
 
@@ -313,7 +312,7 @@ def _near_miss(document: IniDocument) -> tuple[int | None, str]:
     for entry in document.entries():
         reason = entry.shadowed_by or f"it is in section [{entry.section}]"
         return entry.line, f" Line {entry.line} has one, but {reason}."
-    match = _NEAR_MISS.search(document.text)
+    match = re.search(_NEAR_MISS, document.text)
     if match is None:
         return None, ""
     line, _ = _Cursor(document).move_to(match.start("key"))

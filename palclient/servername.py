@@ -30,11 +30,11 @@ _NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+"
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
 _GROUPS = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}(?::[1-9A-Fa-f][0-9A-Fa-f]{0,3})"  # no zero in front: then no other text is the same address
 _GOOD_IPV6 = rf"\[(?:(?:{_GROUPS}*+)?::(?:{_GROUPS}*+)?|{_GROUPS}{{7}})\]"
-_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{64}}){_NAME}|{_GOOD_IPV6})[ \t]*+"
-_GOOD = re.compile(rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+", re.ASCII).fullmatch
-_ENTRY = re.compile(
-    rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])", re.ASCII
-).fullmatch
+_GOOD_HOST = rf"{_IPV4}|(?![\w.-]{{64}}){_NAME}"
+_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))(HOST)[ \t]*+"
+_GOOD = rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+".replace("HOST", _GOOD_HOST)
+_GOOD_WITH_IPV6 = _GOOD.replace(_GOOD_HOST, f"{_GOOD_HOST}|{_GOOD_IPV6}")
+_ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])"
 
 
 def parse_servername(
@@ -87,7 +87,7 @@ class _Fault:
 
 
 def _read_good(text: str) -> tuple[Endpoint, ...] | None:
-    match = _GOOD(text)
+    match = re.fullmatch(_GOOD_WITH_IPV6 if "[" in text else _GOOD, text, re.ASCII)
     if match is None:
         return None
     port, host, port2, host2, port3, host3 = match.groups()
@@ -131,7 +131,7 @@ def _read_body(body: str) -> tuple[Endpoint, ...] | _Fault | None:
     starts: list[int] = []
     at = 0
     for piece in body.split(","):
-        match = _ENTRY(piece.strip(_BLANKS))
+        match = re.fullmatch(_ENTRY, piece.strip(_BLANKS), re.ASCII)
         start = at + len(piece) - len(piece.lstrip(_BLANKS))
         if match is None:
             return None
@@ -204,57 +204,54 @@ _HOST = "Host names have letters, digits, hyphens, dots and underscores."
 _START, _END = r"(?<![^,\s])", r"(?![^,\s])"  # of an entry
 
 #: What a value may show of its writer's intention (N3, N4, N5): a pattern whose group, if it has one, is under the caret; what is
-#: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.
-_SIGNS = tuple(
-    (re.compile(pattern, re.ASCII), what, why)
-    for pattern, what, why in (
-        (r";(?=[\s;]*\Z)", "a semicolon ends the value", f"Leave it out. {_SEMICOLON}"),
-        (r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))", "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
-        (r"\A(?=[^,]*,)[^;]*(;)", "commas and semicolons are mixed", _SEMICOLON),
-        (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
-        (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
-        (r"(?<=[ \t])(?:#|//)", "'{}' starts no comment here", _NO_REMARK),
-        (
-            r"%[^%,@]+%|%\([^),]*\)s|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+",
-            "{} was not replaced",
-            "Variables mean nothing here: write the host's name in its place.",
-        ),
-        (r"<[^<>,]*>", "{} is a placeholder", "Write the name of your license server in its place, without < and >."),
-        (r"[A-Za-z]{2,10}://", "'{}' makes this a URL", "A server is written port@host, with nothing before or after it."),
-        (r"(?i:\bservername\s*=)", "'{}' stands inside the value", "The name of the setting is needed once, before the value."),
-        (r"\\\Z", "a backslash does not continue the line", "Write all servers on one line, with commas between them."),
-        (r"(?:\b[A-Za-z]:)?[\\/]", "'{}' makes this a path", _NO_FILE),
-        (rf"(?i){_START}[^,|:@\s]+\.(?:lic|dat)(?![^,|:\s])", "{} is a license file", _NO_FILE),
-        (r"[\r\n]", "the value goes on over more than one line", "Write all servers on one line, with commas between them."),
-        (r"\|", "'|' does not separate servers", _COMMAS),
-        (r"[\"']", "a quote stands inside the value", "One pair of quotes may stand around the whole value; none is better."),
-        (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", f"{_MISSING} A value ends with its line."),
-        (r"\A,", "the value starts with a comma", _MISSING),
-        (r",\s*(,)", "nothing stands between two commas", _MISSING),
-        (r"[^,\s\[](:)(?=[0-9]*@)", "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
-        (r"(?:(?<=@)|(?<![^,\s]))[0-9A-Fa-f.]*:[0-9A-Fa-f]*:", "an IPv6 address needs brackets", "It is written 27000@[2001:db8::7]."),
-        (rf"{_START}[0-9]+(:)", "a colon stands between port and host", "A server is written port@host, with an '@' between them."),
-        (rf"(?:{_START}|@)[^,@\[\s:]+(:)", "a colon stands between host and port", _PORT_FIRST),
-        (r"[ \t]+(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
-        (r"[^,\s](\s)\s*(?=[^,\s])", "a blank does not separate servers", f"{_COMMAS} Host names have no blanks."),
-        (r"@[^,@]*(@)", "one server has two '@'", "A server is port@host. If two servers were meant, a comma is missing between them."),
-        (rf"{_START}[^,@\s]*[^,@\s0-9][^,@\s]*@[0-9]+{_END}", "host and port have changed places", _PORT_FIRST),
-        (rf"{_START}([^,@\s]*[^,@\s0-9][^,@\s]*)@", "'{}' is not a port", f"Before the '@' stands a number from 1 to {_PORT_LIMIT}, or nothing."),
-        (rf"@{_END}", "no host stands after the '@'", "Write the name of the license server there."),
-        (rf"{_START}[0-9]+{_END}", "{} is a number and not a host", "A port needs an '@' and a host after it: 27000@lic1."),
-        (rf"(?:{_START}|(?<=@))(?!{_IPV4})[0-9.]+{_END}", "{} is no IPv4 address", "It has four numbers from 0 to 255, with dots between them."),
-        (
-            r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|(?:@|(?<![^,\s]))[^\[,]*(\])",
-            "a bracket has no partner",
-            "An IPv6 address is written 27000@[2001:db8::7].",
-        ),
-        (r"\[[^\]]*?([^0-9A-Fa-f:.\]])", "'{}' is not allowed in an IPv6 address", "Zones cannot be used. It is written 27000@[2001:db8::7]."),
-        (r"[^\w.@,\s\[\]:-]", "'{}' is not allowed in a host name", _HOST),
-        (r"(?:@|(?<![^,\s]))(\.)|\.(\.)", "a dot too many in the host name", "Before a dot, and between two, stands a letter or a digit."),
-        (r"[\w.-]{253}([\w.-])", "the host name is too long", "253 characters are possible."),
-        (r"[\w-]{63}([\w-])", "a part of the host name is too long", "63 characters are possible between two dots."),
-        (r"[\[\]:]", "'{}' is not allowed in a host name", _HOST),
-    )
+#: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.  They are compiled when one is needed.
+_SIGNS = (
+    (r";(?=[\s;]*\Z)", "a semicolon ends the value", f"Leave it out. {_SEMICOLON}"),
+    (r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))", "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
+    (r"\A(?=[^,]*,)[^;]*(;)", "commas and semicolons are mixed", _SEMICOLON),
+    (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
+    (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
+    (r"(?<=[ \t])(?:#|//)", "'{}' starts no comment here", _NO_REMARK),
+    (
+        r"%[^%,@]+%|%\([^),]*\)s|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+",
+        "{} was not replaced",
+        "Variables mean nothing here: write the host's name in its place.",
+    ),
+    (r"<[^<>,]*>", "{} is a placeholder", "Write the name of your license server in its place, without < and >."),
+    (r"[A-Za-z]{2,10}://", "'{}' makes this a URL", "A server is written port@host, with nothing before or after it."),
+    (r"(?i:\bservername\s*=)", "'{}' stands inside the value", "The name of the setting is needed once, before the value."),
+    (r"\\\Z", "a backslash does not continue the line", "Write all servers on one line, with commas between them."),
+    (r"(?:\b[A-Za-z]:)?[\\/]", "'{}' makes this a path", _NO_FILE),
+    (rf"(?i){_START}[^,|:@\s]+\.(?:lic|dat)(?![^,|:\s])", "{} is a license file", _NO_FILE),
+    (r"[\r\n]", "the value goes on over more than one line", "Write all servers on one line, with commas between them."),
+    (r"\|", "'|' does not separate servers", _COMMAS),
+    (r"[\"']", "a quote stands inside the value", "One pair of quotes may stand around the whole value; none is better."),
+    (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", f"{_MISSING} A value ends with its line."),
+    (r"\A,", "the value starts with a comma", _MISSING),
+    (r",\s*(,)", "nothing stands between two commas", _MISSING),
+    (r"[^,\s\[](:)(?=[0-9]*@)", "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
+    (r"(?:(?<=@)|(?<![^,\s]))[0-9A-Fa-f.]*:[0-9A-Fa-f]*:", "an IPv6 address needs brackets", "It is written 27000@[2001:db8::7]."),
+    (rf"{_START}[0-9]+(:)", "a colon stands between port and host", "A server is written port@host, with an '@' between them."),
+    (rf"(?:{_START}|@)[^,@\[\s:]+(:)", "a colon stands between host and port", _PORT_FIRST),
+    (r"[ \t]+(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
+    (r"[^,\s](\s)\s*(?=[^,\s])", "a blank does not separate servers", f"{_COMMAS} Host names have no blanks."),
+    (r"@[^,@]*(@)", "one server has two '@'", "A server is port@host. If two servers were meant, a comma is missing between them."),
+    (rf"{_START}[^,@\s]*[^,@\s0-9][^,@\s]*@[0-9]+{_END}", "host and port have changed places", _PORT_FIRST),
+    (rf"{_START}([^,@\s]*[^,@\s0-9][^,@\s]*)@", "'{}' is not a port", f"Before the '@' stands a number from 1 to {_PORT_LIMIT}, or nothing."),
+    (rf"@{_END}", "no host stands after the '@'", "Write the name of the license server there."),
+    (rf"{_START}[0-9]+{_END}", "{} is a number and not a host", "A port needs an '@' and a host after it: 27000@lic1."),
+    (rf"(?:{_START}|(?<=@))(?!{_IPV4})[0-9.]+{_END}", "{} is no IPv4 address", "It has four numbers from 0 to 255, with dots between them."),
+    (
+        r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|(?:@|(?<![^,\s]))[^\[,]*(\])",
+        "a bracket has no partner",
+        "An IPv6 address is written 27000@[2001:db8::7].",
+    ),
+    (r"\[[^\]]*?([^0-9A-Fa-f:.\]])", "'{}' is not allowed in an IPv6 address", "Zones cannot be used. It is written 27000@[2001:db8::7]."),
+    (r"[^\w.@,\s\[\]:-]", "'{}' is not allowed in a host name", _HOST),
+    (r"(?:@|(?<![^,\s]))(\.)|\.(\.)", "a dot too many in the host name", "Before a dot, and between two, stands a letter or a digit."),
+    (r"[\w.-]{253}([\w.-])", "the host name is too long", "253 characters are possible."),
+    (r"[\w-]{63}([\w-])", "a part of the host name is too long", "63 characters are possible between two dots."),
+    (r"[\[\]:]", "'{}' is not allowed in a host name", _HOST),
 )
 
 
@@ -266,7 +263,7 @@ def _explained(body: str) -> _Fault:
     if strange is not None:
         return strange
     for pattern, what, why in _SIGNS:
-        match = pattern.search(read)
+        match = re.search(pattern, read, re.ASCII)
         if match is not None:
             group = match.lastindex or 0
             return _Fault(at=match.start(group), what=what.format(_short(match[group])), why=why)
@@ -301,14 +298,14 @@ _NO_BLANKS = str.maketrans("", "", _EDGES)
 _LOOKALIKES = {"、": ",", "\u060c": ",", "‚": ",", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": ""}
 _LOOKALIKES |= dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("“”„‟«»‘’‛", "")
 
-_SEPARATOR = re.compile(r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t])")
+_SEPARATOR = r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t])"
 
 #: An entry written in another way, and how it is written here.
 _REWRITES = (
-    (re.compile(r"@?([^@:\s]+):([0-9]{1,5})"), r"\2@\1"),  # host:port
-    (re.compile(r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)"), r"\1@\2"),  # port:host
-    (re.compile(r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})"), r"\2@\1"),  # host@port
-    (re.compile(r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"), r"\1@[\2]"),  # IPv6 without brackets
+    (r"@?([^@:\s]+):([0-9]{1,5})", r"\2@\1"),  # host:port
+    (r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)", r"\1@\2"),  # port:host
+    (r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})", r"\2@\1"),  # host@port
+    (r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)", r"\1@[\2]"),  # IPv6 without brackets
 )
 
 
@@ -318,13 +315,13 @@ def _suggestion(text: str) -> str | None:
         return None
     value = _plain(_without_remark(_body(text)[1]))
     value = re.sub(r"(?i)^\s*servername\s*=", "", value)
-    entries = [_rewritten(entry) for entry in _SEPARATOR.split(value)]
+    entries = [_rewritten(entry) for entry in re.split(_SEPARATOR, value)]
     found = _examine(",".join(filter(None, entries)))
     return None if isinstance(found, _Fault) else ",".join(map(str, found))
 
 
 def _without_remark(body: str) -> str:
-    remark = next((match for pattern, what, _ in _SIGNS if "comment" in what and (match := pattern.search(body))), None)
+    remark = next((match for pattern, what, _ in _SIGNS if "comment" in what and (match := re.search(pattern, body, re.ASCII))), None)
     return body[: remark.start()] if remark is not None else body
 
 
@@ -340,7 +337,7 @@ def _rewritten(entry: str) -> str:
     entry = re.sub(r"\s*@\s*", "@", entry.strip(_EDGES + _QUOTES))
     entry = re.sub(r"^[A-Za-z]{2,10}://([^/]*)/?$", r"\1", entry)
     for pattern, form in _REWRITES:
-        match = pattern.fullmatch(entry)
+        match = re.fullmatch(pattern, entry)
         if match is not None:
             return match.expand(form)
     return entry
