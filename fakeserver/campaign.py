@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from fakeserver import election
 from fakeserver.election import LONG_AGO, Candidacy, Verdict
@@ -83,25 +84,36 @@ class Campaign:
 
     def next_try_at(self, membership: Membership, now: float) -> float:
         """From when this node may ask for votes, as things are."""
-        if not membership.has_quorum(now):
+        if self._role not in election.CANDIDATES or not membership.has_quorum(now):
             return election.NEVER
         ledger = self._ledger
         if self._role is Role.PRIMARY and ledger.ballot.term == 0 and membership.is_fresh_triad():
             return self._again_at  # a fresh triad need not wait (E2)
-        start = election.stands_from(
+        stands_from = partial(
+            election.stands_from,
             self._role,
             ledger.memory,
-            rival=membership.is_primary_about(now),
             quorum_since=membership.quorum_since,
             heartbeat_s=self._heartbeat_s,
             failover=self._failover_s,
         )
+        start = stands_from(rival=False)
+        if now >= start:  # only then does it matter who else lives
+            start = stands_from(rival=membership.is_primary_about(now))
         return max(start, self._again_at)
 
-    def stand_if_due(self, membership: Membership, now: float) -> None:
-        """Ask both others for their votes.  Nothing is promised or saved before the first vote comes, so a vain try disturbs nobody."""
-        if now < self.next_try_at(membership, now):
-            return
+    def stand_if_due(self, membership: Membership, now: float) -> float:
+        """Ask both others for their votes, if it is time; gives when the next try is due.
+
+        Nothing is promised or saved before the first vote comes, so a vain try disturbs nobody.
+        """
+        next_at = self.next_try_at(membership, now)
+        if now >= next_at:
+            self._stand(now)
+            next_at = self._again_at
+        return next_at
+
+    def _stand(self, now: float) -> None:
         pause = election.pause_s(self._role, self._heartbeat_s)
         ballot = self._ledger.ballot
         asked_term = max(ballot.term, self.seen_term) + 1

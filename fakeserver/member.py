@@ -55,7 +55,7 @@ class Member:
         self._offer_at = LONG_AGO
         self._beat_at = self._elected_at = now
         self._silent_since = LONG_AGO  # when the master before this one was last heard
-        self._barrier_until = self._drain_until = NEVER
+        self._barrier_until = self._drain_until = self._try_at = NEVER
         self._up: tuple[Role, ...] = ()
 
     # --- what the node asks ---------------------------------------------------------------------------------------------------------
@@ -333,8 +333,7 @@ class Member:
             self._handover = replace(self._handover, send_at=now + self._config.heartbeat_s)
         if self.leaving and self.stance is Stance.FOLLOWING and not self._handover:
             self._halt("")
-        if self._may_stand():
-            self._campaign.stand_if_due(self.membership, now)
+        self._try_at = self._campaign.stand_if_due(self.membership, now) if self._may_stand() else NEVER
         self._offer_if_due(now)
 
     def replicate(self, now: float) -> None:
@@ -346,7 +345,7 @@ class Member:
 
     def wake_at(self, now: float) -> float:
         """When time alone next changes something."""
-        times = [self._beat_at, self.membership.next_change_at(now)]
+        times = [self._beat_at, self.membership.next_change_at(now), self._try_at]
         if self.stance in REIGNING:
             times.append(self.lease_until)
         if self.stance is Stance.BARRIER:
@@ -355,8 +354,6 @@ class Member:
             times.append(self._drain_until)
         if self._handover:
             times += [self._handover.send_at, self._handover.until]
-        if self._may_stand():
-            times.append(self._campaign.next_try_at(self.membership, now))
         return min(times)
 
     def _may_stand(self) -> bool:
