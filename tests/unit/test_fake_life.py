@@ -11,7 +11,7 @@ import pytest
 from fakeserver import wire
 from fakeserver.clock import wall_epoch_s
 from fakeserver.disk import Disk
-from fakeserver.events import Tick
+from fakeserver.events import SaveBallot, Tick
 from fakeserver.journal import Recorder, read_entries
 from fakeserver.peer import VoteAsk, VoteReply
 from fakeserver.roles import Role
@@ -78,6 +78,20 @@ def test_a_vote_that_cannot_be_written_is_not_given_and_the_node_rests_until_the
     lived(tmp_path, story)
     names = [entry.name for entry in read_entries(tmp_path, node="tertiary")]
     assert [name for name in names if name.startswith("disk")] == ["disk_full", "disk_has_room"]
+
+
+@pytest.mark.parametrize("cluster", ["c", "c" * 600])
+def test_a_ballot_that_need_not_last_is_written_over_and_read_back(tmp_path: Path, cluster: str) -> None:
+    """E7: the newest is found, be it shorter or longer than the one before; the table of a rewrite is found, too."""
+    disk = Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=False)
+    disk.load()
+    for term, role in ((9_999, Role.SECONDARY), (10_000, None), (3, Role.PRIMARY)):
+        disk.save_ballot(SaveBallot(cluster=cluster, term=term, voted_for=role, incarnation=1))
+        disk.rewrite(())
+    disk.close()
+    image = Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=False).load()
+    assert image.ballot is not None
+    assert (image.ballot.term, image.ballot.voted_for, image.may_lack_records) == (3, Role.PRIMARY, False)
 
 
 def test_a_node_that_begins_anew_has_seen_the_term_and_nothing_else(tmp_path: Path) -> None:
