@@ -6,6 +6,7 @@ Seats are counted from outside, by what the servers say.  Each test waits for wh
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -41,7 +42,7 @@ from palclient.runner_async import turn
 from palclient.transport import monotonic
 from tests import hostile
 from tests.bench.null_node import NullNode, reply
-from tests.children import LIMIT_S, wait_until
+from tests.children import LIMIT_S, Child, wait_until
 
 pytestmark = pytest.mark.real
 
@@ -330,8 +331,8 @@ def test_closing_returns_all_and_ends_what_is_under_way(triad: FakeTriad, seats:
     wait_until(lambda: "palclient-events" not in {thread.name for thread in threading.enumerate()}, "no thread delivers events")
 
 
-def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) -> None:
-    """api: ``aclose`` takes 2 s at most, and ends a checkout that has all the time of the world."""
+def withholding(node: NullNode) -> hostile.Behaviour:
+    """A master that takes every checkout, says nothing, and answers everything else."""
 
     def withholds(visit: hostile.Visit) -> None:
         while request := visit.read_request():
@@ -339,6 +340,12 @@ def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) 
                 visit.wait_end()
                 return
             visit.send(node.answer(request))
+
+    return withholds
+
+
+def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) -> None:
+    """api: ``aclose`` takes 2 s at most, and ends a checkout that has all the time of the world."""
 
     async def main() -> None:
         client = AsyncClient(f"{server.port}@127.0.0.1")
@@ -351,19 +358,12 @@ def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) 
         assert time.monotonic() - began < 1
         assert any(request.startswith(b"DELETE") for request in server.requests), "it was given up"
 
-    with hostile.Server(withholds) as server:
+    with hostile.Server(withholding(node)) as server:
         asyncio.run(main())
 
 
 def test_a_checkout_on_one_loop_ends_when_the_client_is_closed_on_another(node: NullNode) -> None:
     """Issue: several loops; whoever closes does not wait for the other loop, whose task gives its seat back by itself."""
-
-    def withholds(visit: hostile.Visit) -> None:
-        while request := visit.read_request():
-            if request.startswith(b"PUT"):
-                visit.wait_end()
-                return
-            visit.send(node.answer(request))
 
     async def asks() -> None:
         with pytest.raises(ClientClosed):
@@ -373,7 +373,7 @@ def test_a_checkout_on_one_loop_ends_when_the_client_is_closed_on_another(node: 
         await until(server.was_asked.is_set, "it is asked")
         await client.aclose()
 
-    with hostile.Server(withholds) as server:
+    with hostile.Server(withholding(node)) as server:
         client = AsyncClient(f"{server.port}@127.0.0.1")
         other = threading.Thread(target=asyncio.run, args=(asks(),))
         other.start()
@@ -424,6 +424,48 @@ def test_wait_lost_wakes_at_the_loss_and_at_its_timeout(triad: FakeTriad) -> Non
             assert not lease._session.session.watchers
 
     asyncio.run(main())
+
+
+FORKS = """
+import asyncio, os, sys
+from palclient import LeaseForked, LeaseState, acheckout
+
+async def take():
+    return await acheckout("X", servers=sys.argv[1])
+
+async def in_the_child():
+    assert lease.state is LeaseState.FOREIGN
+    try:
+        lease.ensure_held()
+    except LeaseForked:
+        pass
+    await lease.checkin()  # no-op
+    async with acheckout("X", servers=sys.argv[1]) as own:
+        assert own.valid
+
+async def main():
+    global lease
+    lease = await take()
+    child = os.fork()
+    if not child:
+        return child
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    lease.ensure_held()
+    await lease.checkin()
+    return child
+
+lease = None
+if not asyncio.run(main()):
+    asyncio.run(in_the_child())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_forked_child_owns_nothing_and_takes_its_own(triad: FakeTriad, seats: Callable[[str], int]) -> None:
+    """Issue: after ``fork`` leases are FOREIGN, return is a no-op, the child can check out its own, neither disturbs the other."""
+    with Child(FORKS, triad.servername) as child:
+        assert child.end() == 0, child.complained
+    assert seats("X") == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- events

@@ -27,6 +27,7 @@ from palclient.transport.async_transport import AsyncTransport
 from palclient.transport.connections import IDLE_PER_NODE
 from palclient.transport.names import Address
 from tests import hostile
+from tests.endings import ENDINGS
 
 LONG_S = 20.0  # a deadline that is not meant to come
 SHORT_S = 0.15
@@ -93,22 +94,10 @@ def on_a_loop(test: Callable[[AsyncTransport], Awaitable[None]]) -> None:
 
 # ------------------------------------------------------------------------------------------- how a call can end, one each
 
-ENDINGS: list[tuple[hostile.Behaviour, Outcome, str]] = [
-    (hostile.hangs_up, Outcome.CUT_SHORT, "closed the connection without an answer"),
-    (hostile.cuts_short, Outcome.CUT_SHORT, "in the middle of its answer"),
-    (hostile.cuts_the_head_short, Outcome.CUT_SHORT, "in the middle of its answer"),
-    (hostile.resets, Outcome.RESET, "errno"),
-    (hostile.speaks_ssh, Outcome.NOT_HTTP, "SSH-2.0"),
-    (hostile.speaks_tls, Outcome.NOT_HTTP, "\\x15"),
-    (hostile.never_stops_its_head, Outcome.NOT_HTTP, "too long"),
-    (hostile.announces_too_much, Outcome.NOT_OURS, "5000000"),
-    (hostile.never_stops, Outcome.NOT_OURS, "more than 4194304"),
-]
-
 
 @pytest.mark.parametrize("behave,outcome,words", ENDINGS, ids=[behave.__name__ for behave, _, _ in ENDINGS])
 def test_every_broken_answer_has_its_outcome_as_on_threads(behave: hostile.Behaviour, outcome: Outcome, words: str) -> None:
-    """Protocol page, "Problems", last row; the table of test_transport.py."""
+    """Protocol page, "Problems", last row; the same table."""
 
     async def test(transport: AsyncTransport) -> None:
         with hostile.Server(behave) as server:

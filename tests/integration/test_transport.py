@@ -24,6 +24,7 @@ from palclient.transport.exchange import USER_AGENT, encoded
 from palclient.transport.names import Address, Names
 from palclient.transport.reply import Reply
 from tests import hostile
+from tests.endings import ENDINGS
 
 LONG_S = 20.0  # a deadline that is not meant to come; the tests that wait for one set their own
 SHORT_S = 0.15
@@ -101,18 +102,6 @@ def transport() -> Iterator[Transport]:
 
 
 # ------------------------------------------------------------------------------------------- how a call can end, one each
-
-ENDINGS: list[tuple[hostile.Behaviour, Outcome, str]] = [
-    (hostile.hangs_up, Outcome.CUT_SHORT, "closed the connection without an answer"),
-    (hostile.cuts_short, Outcome.CUT_SHORT, "in the middle of its answer"),
-    (hostile.cuts_the_head_short, Outcome.CUT_SHORT, "in the middle of its answer"),
-    (hostile.resets, Outcome.RESET, "errno"),
-    (hostile.speaks_ssh, Outcome.NOT_HTTP, "SSH-2.0"),
-    (hostile.speaks_tls, Outcome.NOT_HTTP, "\\x15"),
-    (hostile.never_stops_its_head, Outcome.NOT_HTTP, "too long"),
-    (hostile.announces_too_much, Outcome.NOT_OURS, "5000000"),
-    (hostile.never_stops, Outcome.NOT_OURS, "more than 4194304"),
-]
 
 
 @pytest.mark.parametrize("behave,outcome,words", ENDINGS, ids=[behave.__name__ for behave, _, _ in ENDINGS])
