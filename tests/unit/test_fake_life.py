@@ -89,7 +89,9 @@ def test_a_ballot_that_need_not_last_is_written_over_and_read_back(tmp_path: Pat
         disk.save_ballot(SaveBallot(cluster=cluster, term=term, voted_for=role, incarnation=1))
         disk.rewrite(())
     disk.close()
-    image = Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=False).load()
+    again = Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=False)
+    image = again.load()
+    again.close()
     assert image.ballot is not None
     assert (image.ballot.term, image.ballot.voted_for, image.may_lack_records) == (3, Role.PRIMARY, False)
 
