@@ -8,16 +8,21 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from threading import Event
 from typing import TYPE_CHECKING
 
 from fakeserver.faults import Fault, from_json
 from fakeserver.lifeline import ParentGone, die_with_parent
+from fakeserver.process import FakeTriadError
 from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
+from palclient.errors import LicenseFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from fakeserver.plan import Plan
 
 EXIT_REFUSED = 2
 STDIN = 0
@@ -52,7 +57,7 @@ def run_node(
     """
     import asyncio
 
-    from fakeserver.process import FakeTriadError, bound
+    from fakeserver.process import bound
     from fakeserver.run import Line, run
 
     line = Line(commands=STDIN, say=lambda text: print(text, flush=True)) if is_child else None
@@ -72,17 +77,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run_one(options) if options.node else _run_triad(options)
+    except (FakeTriadError, LicenseFileError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
     except ValueError as error:
         parser.error(str(error))
 
 
 def _run_one(options: argparse.Namespace) -> int:
     """One node, the other two being started elsewhere with the same words."""
-    from fakeserver.process import FakeTriadError, require_packages
+    from fakeserver.process import first_free, require_packages
+
+    require_packages()
+    settings = _by_license(options) if options.license else _by_words(options)
+    listener = None
+    if settings.address[1] == 0:  # T13
+        host = settings.address[0]
+        listener = first_free(host)
+        here = listener.getsockname()[:2]
+        settings = replace(settings, triad=tuple(here if each == settings.address else each for each in settings.triad))
+    ready = f"{options.node} {named(settings.address)}"
+    return run_node(settings, listener, is_child=False, when_ready=lambda: print(ready, flush=True))
+
+
+def _by_words(options: argparse.Namespace) -> Settings:
+    """What the node is, by ``--triad`` and the rest."""
     from palclient.servername import parse_servername
 
     if not (options.triad and options.state_dir):
-        raise ValueError("--node needs --triad and --state-dir.")
+        raise ValueError("--node needs --triad and --state-dir, or --license.")
     endpoints = parse_servername(options.triad).endpoints
     triad = tuple((endpoint.host, endpoint.port or 0) for endpoint in endpoints)
     if len(triad) != 3 or not all(port for _, port in triad):
@@ -91,11 +114,10 @@ def _run_one(options: argparse.Namespace) -> int:
         check_loopback(host)
     ttl_s = options.ttl or smallest_ttl_s(options.heartbeat)
     check_ttl(ttl_s, options.heartbeat)
-    settings = Settings(
+    return Settings(
         role=options.node,
         triad=triad,
-        # Three nodes that are told of the same triad are of one cluster, without a word between them.
-        cluster=options.cluster or sha256(options.triad.encode("utf-8")).hexdigest()[:32],
+        cluster=options.cluster or _cluster(options.triad),
         features=dict(options.feature),
         heartbeat_s=options.heartbeat,
         ttl_s=ttl_s,
@@ -103,44 +125,73 @@ def _run_one(options: argparse.Namespace) -> int:
         folder=options.state_dir,
         fsync=options.fsync,
         software="fakeserver",
+        options_file=options.options,
     )
-    try:
-        require_packages()
-    except FakeTriadError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
-    ready = f"{options.node} {named(settings.address)}"
-    return run_node(settings, None, is_child=False, when_ready=lambda: print(ready, flush=True))
+
+
+def _by_license(options: argparse.Namespace) -> Settings:
+    """What the node is, by its license file (T12); the machine has the host ID of its SERVER line, or that of ``--hostid``."""
+    from platformdirs import user_state_path
+
+    planned = _planned(options)
+    triad = tuple((host, port or 0) for host, port in planned.addresses)
+    cluster = options.cluster or _cluster(",".join(sorted(map(named, triad))))
+    folder = options.state_dir or str(user_state_path("fakeserver", appauthor=False) / cluster / options.node)
+    settings = planned.settings(role=options.node, triad=triad, cluster=cluster, folder=folder)
+    return replace(settings, hostids=tuple(options.hostid)) if options.hostid else settings
+
+
+def _planned(options: argparse.Namespace) -> Plan:
+    from fakeserver.plan import Wishes, plan
+
+    return plan(
+        Wishes(
+            features=dict(options.feature),
+            license_file=options.license,
+            options_file=options.options,
+            hostids=None,
+            hosts=None,
+            ports=None,
+            primary_is_master=options.primary_is_master,
+            heartbeat_s=options.heartbeat,
+            ttl_s=options.ttl,
+            fsync=options.fsync,
+        )
+    )
+
+
+def _cluster(text: str) -> str:
+    """Three nodes that are told of the same triad are of one cluster, without a word between them."""
+    return sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
 def _run_triad(options: argparse.Namespace) -> int:
     """All three, until Ctrl-C or SIGTERM."""
     from fakeserver.cluster import FakeTriad
-    from fakeserver.process import FakeTriadError
 
     ended = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    try:
-        with FakeTriad(
-            dict(options.feature),
-            primary_is_master=options.primary_is_master,
-            heartbeat_s=options.heartbeat,
-            ttl_s=options.ttl,
-            state_dir=options.state_dir,
-            fsync=options.fsync,
-        ) as triad:
-            print(f"[Network]\nSERVERNAME={triad.servername}", flush=True)
-            ended.wait()
-    except FakeTriadError as error:
-        print(error, file=sys.stderr)
-        return EXIT_REFUSED
+    with FakeTriad(
+        dict(options.feature),
+        license_file=options.license,
+        options_file=options.options,
+        primary_is_master=options.primary_is_master,
+        heartbeat_s=options.heartbeat,
+        ttl_s=options.ttl,
+        state_dir=options.state_dir,
+        fsync=options.fsync,
+    ) as triad:
+        print(f"[Network]\nSERVERNAME={triad.servername}", flush=True)
+        ended.wait()
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fakeserver", description="A fake triad of license servers on the loopback interface, for tests.")
     parser.add_argument("--feature", action="append", default=[], type=_feature, metavar="NAME=SEATS", help="a pool; may be given more than once")
+    parser.add_argument("--license", metavar="FILE", help="a license file with three SERVER lines, in the place of --feature and --triad")
+    parser.add_argument("--options", metavar="FILE", help="an options file")
     parser.add_argument("--heartbeat", type=float, default=0.1, metavar="S", help="seconds between heartbeats (0.1)")
     parser.add_argument("--ttl", type=float, metavar="S", help="seconds that a lease lasts after a renewal")
     parser.add_argument("--no-primary-is-master", dest="primary_is_master", action="store_false", help="a returned primary does not take over")
@@ -149,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     node = parser.add_argument_group("one node instead of three")
     node.add_argument("--node", choices=("primary", "secondary", "tertiary"))
     node.add_argument("--triad", metavar="SERVERNAME", help="the three nodes, each port@host")
+    node.add_argument("--hostid", action="append", metavar="ID", help="a host ID of its machine; by default what its SERVER line names")
     node.add_argument("--cluster", metavar="ID", help="the cluster's id; by default it follows from --triad")
     return parser
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +15,11 @@ from fakeserver.faults import Expire, Fault, Fill, Partition
 from fakeserver.house import House
 from fakeserver.journal import Entry, Journal, merged
 from fakeserver.nodes import POLL_S, FakeNode, is_serving
+from fakeserver.plan import LicenseFiles, Wishes, plan
 from fakeserver.process import FakeTriadError
 from fakeserver.roles import Role
-from fakeserver.settings import Settings, check_loopback, check_ttl, smallest_ttl_s
 
 ROLES = tuple(role.value for role in Role)
-SEATS_LIMIT = 10_000  # ours, in all pools: each seat is a record, and a new master gets the whole table from the others within a failover
 
 
 class NotServing(FakeTriadError, TimeoutError):
@@ -35,18 +31,22 @@ class FakeTriad:
 
     Args:
         features: the seats of each pool.
+        license_file: a certificate license in the place of ``features``, for all three, or three, one for each machine; see docs/reference/license-file.md.
         options_file: who is let in, for whom seats are kept, who is limited (G7); each node reads it at its start, and on ``reread``.
-        primary_is_master: whether the primary takes mastership back when it returns (T5).
-        heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).
+        primary_is_master: whether the primary takes mastership back when it returns (T5); a license file says that itself.
+        heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).  With a license file, what 20 s of its
+            HEARTBEAT_INTERVAL take.
         ttl_s: seconds that a lease lasts after a renewal; None for the smallest that outlasts a failover.
-        ports: one for each node, in role order; None for free ones.
-        hosts: a loopback address for each node; None for 127.0.0.1.
+        ports: one for each node, in role order; None for free ones, or those of the license file.
+        hosts: a loopback address for each node; None for 127.0.0.1, or with a license file for 127.0.0.1, .2 and .3.
+        hostids: with a license file, the host IDs of the three machines in the order of its SERVER lines; None for those that it names (T12).
         start: the roles to start at once, in this order; ``restart()`` starts the others.
         state_dir: where the nodes keep their state and logs, and find them again; None for a folder that goes with the block.
         fsync: whether records survive a power cut, too.
 
     Raises:
-        ValueError: an argument is out of range, or ``ttl_s`` too short for ``heartbeat_s``.
+        ValueError: an argument is out of range, ``ttl_s`` too short for ``heartbeat_s``, a license file cannot be read.
+        FakeTriadError: the SERVER lines of a license file make no triad.
 
     Entering the block starts the nodes and waits until each answers, not until one serves; it raises FakeTriadError with a node's own words when
     that node refuses to start.  At the end all processes are killed, frozen ones too.
@@ -56,31 +56,32 @@ class FakeTriad:
         self,
         features: Mapping[str, int] | None = None,
         *,
+        license_file: LicenseFiles | None = None,
         options_file: str | os.PathLike[str] | None = None,
         primary_is_master: bool = True,
         heartbeat_s: float = 0.1,
         ttl_s: float | None = None,
         ports: Sequence[int] | None = None,
         hosts: Sequence[str] | None = None,
+        hostids: Sequence[str] | None = None,
         start: Sequence[str] = ROLES,
         state_dir: str | os.PathLike[str] | None = None,
         fsync: bool = False,
     ) -> None:
-        _check_features(features or {})
-        _check_heartbeat(heartbeat_s)
-        if ttl_s is not None:
-            check_ttl(ttl_s, heartbeat_s)
-        self._settings = partial(
-            Settings,
-            features=dict(features or {}),
-            heartbeat_s=heartbeat_s,
-            ttl_s=smallest_ttl_s(heartbeat_s) if ttl_s is None else ttl_s,
-            primary_is_master=primary_is_master,
-            fsync=fsync,
-            software=_software(),
-            options_file=None if options_file is None else str(Path(options_file).absolute()),
+        self._plan = plan(
+            Wishes(
+                features=features,
+                license_file=license_file,
+                options_file=options_file,
+                hostids=hostids,
+                hosts=hosts,
+                ports=ports,
+                primary_is_master=primary_is_master,
+                heartbeat_s=heartbeat_s,
+                ttl_s=ttl_s,
+                fsync=fsync,
+            )
         )
-        self._addresses = _checked_addresses(hosts, ports)
         self._start = _checked_start(start)
         self._state_dir = state_dir
         self._nodes: tuple[FakeNode, ...] = ()
@@ -92,7 +93,7 @@ class FakeTriad:
     def __enter__(self) -> Self:
         if self._nodes:
             raise FakeTriadError("This triad was started before; make another.")
-        self._house = house = House(self._addresses, self._state_dir, self._settings)
+        self._house = house = House(self._plan.addresses, self._state_dir, self._plan.settings)
         self._close = weakref.finalize(self, house.close)  # also at the end of the program
         self._nodes = tuple(FakeNode(process, self._entries.append) for process in house.processes)
         try:
@@ -145,7 +146,7 @@ class FakeTriad:
     @property
     def ttl_s(self) -> float:
         """How long a lease lasts after a renewal, in seconds."""
-        return float(self._settings.keywords["ttl_s"])
+        return self._plan.ttl_s
 
     @property
     def journal(self) -> Journal:
@@ -232,6 +233,17 @@ class FakeTriad:
         written.write_text(f"[Network]\nSERVERNAME={self.servername}\n", encoding="ascii")
         return written
 
+    def write_license(self, path: str | os.PathLike[str]) -> Path:
+        """Write the license file that this triad runs from, or one that says the same: three SERVER lines, and a signed FEATURE line for each pool."""
+        written, text = Path(path), self._plan.license_text
+        if text is None:
+            from fakeserver.licenses import written_license
+
+            addresses = [(node.host, node.port) for node in self.nodes]
+            text = written_license(addresses, self._plan.features, primary_is_master=self._plan.primary_is_master)
+        written.write_text(text, encoding="utf-8", newline="")
+        return written
+
     def wait_for_master(self, timeout: float = 5.0) -> FakeNode:
         """Wait until a node serves, and give it.  Raises NotServing after ``timeout`` seconds."""
         return self._wait(self._master, timeout, "No node serves")
@@ -268,36 +280,6 @@ class FakeTriad:
 
 def _nothing() -> None:
     """What closing does before there is anything to close."""
-
-
-def _software() -> str:
-    try:
-        return f"fakeserver/{metadata.version('palclient')}"
-    except metadata.PackageNotFoundError:  # run from its sources
-        return "fakeserver"
-
-
-def _check_features(features: Mapping[str, int]) -> None:
-    for feature, seats in features.items():
-        if seats < 1 or seats != int(seats):
-            raise ValueError(f"features[{feature!r}] must be a number of seats, not {seats!r}.")
-    if sum(features.values()) > SEATS_LIMIT:
-        raise ValueError(f"features name {sum(features.values())} seats; a fake triad holds {SEATS_LIMIT} at most.")
-
-
-def _check_heartbeat(heartbeat_s: float) -> None:
-    if not (math.isfinite(heartbeat_s) and heartbeat_s > 0):
-        raise ValueError(f"heartbeat_s must be a number of seconds above 0, not {heartbeat_s!r}.")
-
-
-def _checked_addresses(hosts: Sequence[str] | None, ports: Sequence[int] | None) -> tuple[tuple[str, int], ...]:
-    hosts = ("127.0.0.1",) * 3 if hosts is None else tuple(hosts)
-    ports = (0, 0, 0) if ports is None else tuple(ports)
-    for host in hosts:
-        check_loopback(host)
-    if len(hosts) != 3 or len(ports) != 3:
-        raise ValueError(f"A triad has three hosts and three ports, not {len(hosts)} and {len(ports)}.")
-    return tuple(zip(hosts, ports, strict=True))
 
 
 def _checked_start(start: Sequence[str]) -> tuple[str, ...]:

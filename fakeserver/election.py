@@ -14,9 +14,6 @@ from fakeserver.peer import VoteAsk, VoteReply
 from fakeserver.policy import CLOCK_MARGIN
 from fakeserver.roles import Role
 
-FAILOVER_INTERVALS = 3.95
-"""E in heartbeat intervals: 3n + (n - 1) seconds at n = 20 (T10)."""
-
 LEASE_SHARE = 0.95
 """A master's lease as a share of E.  One clock 2 % fast and another 2 % slow leave 0.98/1.02 = 0.96 of it; the rest is to spare."""
 
@@ -27,9 +24,9 @@ NEVER = float("inf")
 LONG_AGO = float("-inf")
 
 
-def failover_s(heartbeat_s: float) -> float:
-    """E: how long without a word before a peer counts as lost."""
-    return FAILOVER_INTERVALS * heartbeat_s
+def failover_s(heartbeat_s: float, interval_s: float = 20.0) -> float:
+    """E: how long without a word before a peer counts as lost (T10): 3n + (n - 1) for an interval of n seconds, which take ``heartbeat_s``."""
+    return (4 - 1 / interval_s) * heartbeat_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +159,6 @@ def pause_s(role: Role, heartbeat_s: float) -> float:
 # --- the master's lease -------------------------------------------------------------------------------------------------------------
 
 
-def lease_until(newest_acked_sent_at: float, heartbeat_s: float) -> float:
+def lease_until(newest_acked_sent_at: float, failover: float) -> float:
     """Until when a master may serve: counted from when the newest acknowledged message was *sent*, and over before E is (E5)."""
-    return newest_acked_sent_at + LEASE_SHARE * failover_s(heartbeat_s)
+    return newest_acked_sent_at + LEASE_SHARE * failover

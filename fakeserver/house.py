@@ -29,7 +29,9 @@ class House:
     ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster``, ``folder`` and ``lasting``.
     """
 
-    def __init__(self, addresses: Sequence[tuple[str, int]], state_dir: str | os.PathLike[str] | None, settings: Callable[..., Settings]) -> None:
+    def __init__(
+        self, addresses: Sequence[tuple[str, int | None]], state_dir: str | os.PathLike[str] | None, settings: Callable[..., Settings]
+    ) -> None:
         require_packages()
         self._owner_pid = os.getpid()
         with ExitStack() as stack:
@@ -146,7 +148,7 @@ def _passing_folder(stack: ExitStack) -> Path:
     return Path(folder)
 
 
-def _port(stack: ExitStack, address: tuple[str, int]) -> Port:
+def _port(stack: ExitStack, address: tuple[str, int | None]) -> Port:
     port = Port(*address)
     stack.callback(port.release)
     return port

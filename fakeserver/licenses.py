@@ -1,14 +1,26 @@
-"""What a node asks of a license file: may it start with it (T12), and in which order do the three stand (T11).  Pure.
+"""What a node asks of a license file: may it start with it (T12), in which order do the three stand (T11), what is licensed.  Pure.
 
 The signature is checked here a second time, by code of our own: what signs and what checks must not share a mistake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
-from palclient.licensefile import FeatureLine, LicenseFile, PackageLine, ServerLine, is_hostid_of, read_sign, signed_text
+from fakeserver.pools import EVER, LicensedLine
+from palclient.licensefile import (
+    FeatureLine,
+    LicenseFile,
+    PackageLine,
+    ServerLine,
+    is_hostid_of,
+    read_license_file,
+    read_sign,
+    signed_text,
+    written_sign,
+)
 
 BAD_FILE, BAD_SIGNATURE, WRONG_HOST = -2, -8, -9  # the numbers that the field's tools print for these
 
@@ -27,6 +39,17 @@ class Objection:
 
     def __str__(self) -> str:
         return f"{self.path or 'license file'}, line {self.line}: {self.reason} ({self.code})"
+
+
+def no_triad(license_file: LicenseFile) -> Objection | None:
+    """What keeps any node from starting with this file: its SERVER lines are wrong, or not three (T10, T12); None when nothing does."""
+    for problem in license_file.server_errors:
+        return Objection(code=BAD_FILE, path=license_file.path, line=problem.line, reason=problem.message)
+    if license_file.is_triad:
+        return None
+    line = license_file.servers[0].line if license_file.servers else 1
+    reason = f"A triad has three SERVER lines, and here {'is one' if license_file.servers else 'is none'}."
+    return Objection(code=BAD_FILE, path=license_file.path, line=line, reason=reason)
 
 
 def objection(license_file: LicenseFile, own_hostids: Collection[str]) -> Objection | None:
@@ -92,3 +115,88 @@ def serving_order(files: Sequence[LicenseFile]) -> tuple[tuple[ServerLine, ...],
 def _place(server: ServerLine) -> tuple[str, int]:
     """What a node goes by; the port tells nodes of one machine apart."""
     return server.host.lower(), server.port or 0
+
+
+# --- what is licensed ---------------------------------------------------------------------------------------------------------------
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+def licensed_lines(license_file: LicenseFile) -> dict[str, tuple[LicensedLine, ...]]:
+    """The lines behind each pool: the first FEATURE line of a name, and all INCREMENT lines; those alone that ``not_served`` passes by."""
+    lines: dict[str, tuple[LicensedLine, ...]] = {}
+    unserved = {line for line, _ in not_served(license_file)}
+    for feature in license_file.features:
+        if feature.line not in unserved:
+            lines[feature.name] = (*lines.get(feature.name, ()), _licensed(feature, license_file.path))
+    return lines
+
+
+def not_served(license_file: LicenseFile) -> Iterator[tuple[int, str]]:
+    """The lines that bring no seats to a fake triad: line number and reason."""
+    vendors = {vendor.name for vendor in license_file.vendors}
+    first: set[str] = set()
+    for feature in license_file.features:
+        if feature.vendor not in vendors:
+            yield feature.line, f"no VENDOR line names {feature.vendor}"
+        elif feature.count is None:
+            yield feature.line, "an uncounted license needs no server"
+        elif feature.kind == "UPGRADE":
+            yield feature.line, "UPGRADE is read and not played"
+        elif feature.kind == "FEATURE" and feature.name in first:
+            yield feature.line, f"only the first FEATURE line of {feature.name} counts"
+        elif feature.kind == "FEATURE":
+            first.add(feature.name)
+    for package in license_file.packages:
+        yield package.line, "PACKAGE is read and not played: its components are no pools of their own"
+
+
+def _licensed(feature: FeatureLine, path: str | None) -> LicensedLine:
+    return LicensedLine(
+        version=feature.version,
+        seats=feature.count or 0,
+        from_s=_midnight_s(_day(feature.attribute("START") or "")) or -EVER,
+        until_s=_midnight_s(feature.expiry and feature.expiry + timedelta(days=1)) or EVER,
+        source=f"{path or 'license file'}, line {feature.line}",
+    )
+
+
+def _day(text: str) -> date | None:
+    """``1-jan-2026`` as a date; None for what is none (which ``lint`` has told of)."""
+    parts = text.lower().split("-")
+    try:
+        return date(int(parts[2]), _MONTHS.index(parts[1]) + 1, int(parts[0]))
+    except (ValueError, IndexError):
+        return None
+
+
+def _midnight_s(day: date | None) -> float | None:
+    """When a day begins (UTC), in seconds since 1970; None for None."""
+    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------------------
+
+VENDOR = "palisade"
+VERSION = "99.0"  # ours: a pool that was given as a number of seats is good for every version that there is
+
+
+def written_license(addresses: Sequence[tuple[str, int]], features: Mapping[str, int], *, primary_is_master: bool) -> str:
+    """A license file for a triad at these addresses, signed with a key that nobody keeps where the extra ``signing`` is there."""
+    servers = [f"SERVER {host} ANY {port}" for host, port in addresses]
+    servers[0] += " PRIMARY_IS_MASTER" if primary_is_master else ""
+    lines = [f"FEATURE {feature} {VENDOR} {VERSION} permanent {seats}" for feature, seats in features.items()]
+    text = "\n".join([*servers, f"VENDOR {VENDOR}", *lines, ""])
+    signs = _signs(read_license_file(text.encode("utf-8")))
+    return "\n".join([*servers, f"VENDOR {VENDOR}", *(line + sign for line, sign in zip(lines, signs, strict=True)), ""])
+
+
+def _signs(license_file: LicenseFile) -> list[str]:
+    """For each FEATURE line what is to be added to it."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ModuleNotFoundError:
+        return [""] * len(license_file.features)
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+    return [f" SIGN={written_sign(public, key.sign(signed_text(license_file, line)))}" for line in license_file.features]

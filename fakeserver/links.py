@@ -11,6 +11,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 
+from fakeserver.settings import DEFAULT_PORTS
+
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024  # as wire.PEER_LIMIT_BYTES: a vote carries a whole table
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,9})\r\n", re.IGNORECASE)
@@ -20,11 +22,12 @@ class Link:
     """Sends messages of one kind to one peer, one after the other, and hands the kind and the body of each reply to ``deliver``.
 
     At most ``limit`` messages wait; the oldest is dropped for a new one, so that of heartbeats the newest wins.  ``timeout_s`` bounds each
-    exchange.  ``run`` is a task of the owner's.
+    exchange.  ``run`` is a task of the owner's.  A ``peer`` whose port is 0 is looked for on 27000 to 27009.
     """
 
     def __init__(self, peer: tuple[str, int], kind: str, *, limit: int, timeout_s: float, deliver: Callable[[str, bytes], None]) -> None:
-        self._host, self._port = peer
+        self._host, port = peer
+        self._ports = deque([port] if port else DEFAULT_PORTS)  # the first is tried; a port of 0 is not known yet (T13)
         self._kind = kind
         self._waiting: deque[bytes] = deque(maxlen=limit)
         self._wanted = asyncio.Event()
@@ -73,10 +76,17 @@ class Link:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._exchange(request)
         except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
+            body = None
             self._hang_up()
-        else:
-            if body is not None and era == self._era:
-                self._deliver(self._kind, body)
+        if body is None:
+            self._look_elsewhere()
+        elif era == self._era:
+            self._deliver(self._kind, body)
+
+    def _look_elsewhere(self) -> None:
+        if len(self._ports) > 1:
+            self._hang_up()
+            self._ports.rotate(-1)
 
     async def _exchange(self, request: bytes) -> bytes | None:
         """One request and its reply's body, None when the peer refused.  A kept connection that fails may be of a peer that was restarted since."""
@@ -85,7 +95,7 @@ class Link:
                 return await self._ask(*self._streams, request)
             except (OSError, EOFError):
                 self._hang_up()
-        self._streams = await asyncio.open_connection(self._host, self._port)
+        self._streams = await asyncio.open_connection(self._host, self._ports[0])
         return await self._ask(*self._streams, request)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes | None:

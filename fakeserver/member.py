@@ -41,7 +41,7 @@ class Member:
     def __init__(self, config: NodeConfig, disk: DiskImage, now: float) -> None:
         self.role = config.role
         self.stance = Stance.FOLLOWING
-        self.failover_s = election.failover_s(config.heartbeat_s)
+        self.failover_s = election.failover_s(config.heartbeat_s, config.heartbeat_interval_s)
         self.ledger = Ledger(config, disk, failover_s=self.failover_s, now=now)
         self.membership = membership_at_start(config.role, config.heartbeat_s, self.failover_s)
         self.replication: Replication | None = None
@@ -68,7 +68,7 @@ class Member:
     @property
     def lease_until(self) -> float:
         """Until when this node may answer as master, if it is one (E5)."""
-        return election.lease_until(self.replication.newest_acked_sent_at, self._config.heartbeat_s) if self.replication else LONG_AGO
+        return election.lease_until(self.replication.newest_acked_sent_at, self.failover_s) if self.replication else LONG_AGO
 
     def watch_lease(self, now: float) -> None:
         """The first thing in every event: a master whose lease is over, however long it slept, stops before it does anything else (E5)."""

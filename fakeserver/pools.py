@@ -15,12 +15,16 @@ EVER = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LicensedLine:
-    """A FEATURE or INCREMENT line: its seats, the highest version that they are for, and from when until when, in seconds since 1970."""
+    """A FEATURE or INCREMENT line: its seats, the highest version that they are for, and from when until when, in seconds since 1970.
+
+    ``source`` is its place, as ``license.dat, line 5``.
+    """
 
     version: str
     seats: int
     from_s: float = -EVER
     until_s: float = EVER
+    source: str = ""
 
 
 def good_seats(lines: Sequence[LicensedLine], version: str, wall_s: float) -> int:
@@ -39,13 +43,18 @@ def refusal(feature: str, lines: Sequence[LicensedLine], version: str, wall_s: f
         return None
     covering = [line for line in lines if _covers(line, version)]
     if not covering:
-        highest = max((line.version for line in lines), key=_number)
-        return problem("version-not-covered", f"{feature!r} is licensed up to version {highest}, not for {version}.", feature=feature)
-    starts = [line.from_s for line in covering if line.from_s > wall_s]
-    if starts:
-        return problem("not-started", f"The license of {feature!r} starts on {utc_text(min(starts))[:10]}.", feature=feature)
-    ended = max(line.until_s for line in covering)
-    return problem("expired", f"The license of {feature!r} has expired: its last day was {utc_text(ended - 1)[:10]}.", feature=feature)
+        highest = max(lines, key=lambda line: _number(line.version))
+        return _refused("version-not-covered", feature, f"{feature!r} is licensed up to version {highest.version}, not for {version}", highest)
+    coming = [line for line in covering if line.from_s > wall_s]
+    if coming:
+        first = min(coming, key=lambda line: line.from_s)
+        return _refused("not-started", feature, f"The license of {feature!r} starts on {utc_text(first.from_s)[:10]}", first)
+    last = max(covering, key=lambda line: line.until_s)
+    return _refused("expired", feature, f"The license of {feature!r} has expired: its last day was {utc_text(last.until_s - 1)[:10]}", last)
+
+
+def _refused(name: str, feature: str, reason: str, line: LicensedLine) -> Reply:
+    return problem(name, f"{reason} ({line.source})." if line.source else f"{reason}.", feature=feature)
 
 
 def _covers(line: LicensedLine, version: str) -> bool:

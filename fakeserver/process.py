@@ -18,7 +18,7 @@ from typing import Any
 
 from fakeserver.faults import Fault, to_json
 from fakeserver.lifeline import Midwife, Watcher
-from fakeserver.settings import Settings, failover_s, named
+from fakeserver.settings import DEFAULT_PORTS, Settings, named
 from palclient.errors import PalError
 
 START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once on a small machine
@@ -52,14 +52,14 @@ def require_packages() -> None:
 
 
 class Port:
-    """A port of the loopback interface, kept for one node.
+    """A port of the loopback interface, kept for one node; 0 for one of the kernel's choice, None for the first free one of 27000 to 27009 (T13).
 
     On Linux a second socket, bound and silent, keeps the port from being given to anybody else while no process listens; connections to it are
     refused.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._spare: socket.socket | None = bound(host, port)
+    def __init__(self, host: str, port: int | None) -> None:
+        self._spare: socket.socket | None = first_free(host) if port is None else bound(host, port)
         self.address: tuple[str, int] = self._spare.getsockname()[:2]
 
     def hand_over(self) -> socket.socket | None:
@@ -241,7 +241,7 @@ class NodeProcess:
         if self._process is None or not self.is_running:
             self._forget()
             return
-        limit_s = STOP_LIMIT_S + failover_s(self.settings.heartbeat_s)
+        limit_s = STOP_LIMIT_S + self.settings.failover_s
         self._tell(self._process, "stop")
         try:
             self._process.wait(limit_s)
@@ -299,6 +299,17 @@ class NodeProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def first_free(host: str) -> socket.socket:
+    """A socket bound to the first free port of 27000 to 27009 (T13).  Raises FakeTriadError when there is none."""
+    refused: list[FakeTriadError] = []
+    for port in DEFAULT_PORTS:
+        try:
+            return bound(host, port)
+        except FakeTriadError as error:
+            refused.append(error)
+    raise FakeTriadError(f"No port of {DEFAULT_PORTS[0]} to {DEFAULT_PORTS[-1]} of {host} is free.") from refused[0]
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -22,11 +22,11 @@ from fakeserver.journal import Recorder
 from fakeserver.lifeline import watch_commands
 from fakeserver.node import Node
 from fakeserver.orders import Orders
-from fakeserver.papers import read_options
+from fakeserver.papers import License, read_license, read_options
 from fakeserver.roles import Role
 from fakeserver.sabotage import Stage
 from fakeserver.server import EXIT_REFUSED, End, Shell, serve
-from fakeserver.settings import Settings, failover_s, named
+from fakeserver.settings import Settings, named
 from palclient.errors import LicenseFileError
 
 LOOK_AGAIN_S = 0.5  # ours: so long after a full disk the node tries whether there is room
@@ -44,10 +44,11 @@ class Life:
     """A node and its disk, through all that makes it begin anew in one and the same process."""
 
     def __init__(self, settings: Settings, disk: Disk) -> None:
-        """Raises StateRefused when what lies on the disk cannot be this node's, LicenseFileError when its options file cannot be read."""
+        """Raises StateRefused when what lies on the disk cannot be this node's, LicenseFileError for a license or options file to stop at (T12)."""
         self.disk = disk
         self.settings = settings
-        self._config = _config(settings)
+        self._license = read_license(settings)
+        self._config = _config(settings, self._license)
         self.node = Node(self._config, disk.load(), now_s())
         self._is_full = self._is_known_full = False
         self._next_look: asyncio.TimerHandle | None = None
@@ -63,7 +64,7 @@ class Life:
         """The shell around the node."""
         peers = dict(zip(Role, self.settings.triad, strict=True))
         del peers[Role(self.settings.role)]
-        timeout_s = failover_s(self.settings.heartbeat_s)
+        timeout_s = self.settings.failover_s
         self._shell = Shell(self.node, disk=self.disk, recorder=recorder, peers=peers, peer_timeout_s=timeout_s)
         self._shell.when_full = self._rest_until_there_is_room
         return self._shell
@@ -89,7 +90,7 @@ class Life:
         cluster, incarnation = (old.cluster, old.incarnation) if old else (self.settings.cluster, 0)
         image = DiskImage(ballot=SaveBallot(cluster=cluster, term=term, voted_for=None, incarnation=incarnation))
         self._is_full = self._is_known_full = False
-        self._go_on(image, since_s=failover_s(self.settings.heartbeat_s) - waits_s)
+        self._go_on(image, since_s=self.settings.failover_s - waits_s)
 
     def reread(self) -> None:
         """Read the options file again (G7).  Raises LicenseFileError when it cannot be read; then the old one goes on."""
@@ -98,6 +99,17 @@ class Life:
             self._config = replace(self._config, options=options)
             self.shell.handle(Reread(options=options))
             self.note_options("reread")
+
+    def note_papers(self, recorder: Recorder) -> None:
+        """Tell the journal of the files that this life began with, and the log of a doubtful order (T11)."""
+        if self._license.facts:
+            self.shell.note("license", self._license.facts)
+        self.note_options("options")
+        if self.settings.in_doubt:
+            from fakeserver.licenses import MISMATCH_LINES
+
+            for text in MISMATCH_LINES:
+                recorder.debug(text, now_s())
 
     def note_options(self, name: str) -> None:
         """Enter in the journal what options there are, and what is wrong with them: a line with an error does nothing."""
@@ -162,6 +174,7 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
         life = Life(settings, disk)
     except (StateRefused, LicenseFileError) as refused:
         disk.close()
+        listener.close()
         return End(reason=str(refused), exit_code=EXIT_REFUSED)
     recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())
     shell = life.begin(recorder)
@@ -175,7 +188,7 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
             _obey(line, orders[0])
 
     recorder.happened("started", {"pid": os.getpid()}, now_s())
-    life.note_options("options")
+    life.note_papers(recorder)
     end = await serve(shell, listener, when_ready=when_ready, when_staged=staged)
     life.close()
     for each in orders:
@@ -197,14 +210,16 @@ def _die() -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows SIGTERM kills just so
 
 
-def _config(settings: Settings) -> NodeConfig:
+def _config(settings: Settings, license_: License) -> NodeConfig:
     primary, secondary, tertiary = map(named, settings.triad)
     return NodeConfig(
         role=Role(settings.role),
         triad=(primary, secondary, tertiary),
         cluster=settings.cluster,
-        features=settings.features,
+        features=license_.features,
+        lines=license_.lines,
         heartbeat_s=settings.heartbeat_s,
+        heartbeat_interval_s=settings.interval_s,
         ttl_s=settings.ttl_s,
         primary_is_master=settings.primary_is_master,
         wall_epoch_s=wall_epoch_s(),

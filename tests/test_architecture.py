@@ -72,7 +72,7 @@ SERVER_SHELL = frozenset(
     for name in [
         "",
         *".__main__ .clock .cluster .connection .control .disk .door .ghosts .house .journal .lifeline .links .listening .nodes .orders .process".split(),
-        *".pytest_plugin .run .sabotage .server".split(),
+        *".plan .pytest_plugin .run .sabotage .server".split(),
     ]
 )
 """The modules of the fake server that act; all others are pure, as the core is."""
@@ -87,7 +87,6 @@ SHAPES = frozenset({"Protocol", "TypedDict", "NamedTuple", "Generic"})
 """Bases that are a way to write down a type."""
 
 FOREIGN_BASES: dict[str, str] = {
-    "BaseHTTPRequestHandler": "http.server makes each connection of such a class",
     "BaseHTTPRequestHandler": "http.server makes each connection of such a class",
     "H11Protocol": "uvicorn makes each connection of such a class",
     "BaseTransport": "httpx takes a transport of this class only",

@@ -155,7 +155,6 @@ class History:
             heartbeat_s=HEARTBEAT_S,
             ttl_s=self.ttl_s,
             primary_is_master=self.primary_is_master,
-            heartbeat_interval_s=HEARTBEAT_S,
             wall_epoch_s=1.7e9,
         )
 

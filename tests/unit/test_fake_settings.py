@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
+from fakeserver import election
 from fakeserver.settings import Settings, check_loopback, check_ttl, failover_s, named, smallest_ttl_s
 
 SETTINGS = Settings(
@@ -26,6 +28,15 @@ SETTINGS = Settings(
 def test_a_peer_is_lost_after_nearly_four_heartbeats(heartbeat_s: float, expected_s: float) -> None:
     """T10: 3n + (n - 1) seconds for n = 20, and the same to scale."""
     assert failover_s(heartbeat_s) == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize("interval_s", [1.0, 2.0, 10.0, 20.0, 120.0])
+def test_a_license_files_interval_sets_how_long_a_silence_is_borne(interval_s: float) -> None:
+    """T10: 3n + (n - 1) seconds for n, to scale; as both modules of the node reckon it."""
+    assert failover_s(interval_s, interval_s) == 3 * interval_s + (interval_s - 1)
+    assert failover_s(0.1, interval_s) == pytest.approx(election.failover_s(0.1, interval_s))
+    assert Settings(**{**asdict(SETTINGS), "interval_s": interval_s}).failover_s == failover_s(0.1, interval_s)
+    check_ttl(smallest_ttl_s(0.1, interval_s), 0.1, interval_s)
 
 
 @pytest.mark.parametrize("heartbeat_s", [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 120.0])
