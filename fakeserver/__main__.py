@@ -13,6 +13,7 @@ from hashlib import sha256
 from threading import Event
 from typing import TYPE_CHECKING
 
+from fakeserver.events import GRANTS
 from fakeserver.faults import Fault, from_json
 from fakeserver.lifeline import ParentGone, die_with_parent
 from fakeserver.process import FakeTriadError
@@ -126,6 +127,7 @@ def _by_words(options: argparse.Namespace) -> Settings:
         fsync=options.fsync,
         software="fakeserver",
         options_file=options.options,
+        grants=options.grants,
     )
 
 
@@ -156,6 +158,7 @@ def _planned(options: argparse.Namespace) -> Plan:
             heartbeat_s=options.heartbeat,
             ttl_s=options.ttl,
             fsync=options.fsync,
+            grants=options.grants,
         )
     )
 
@@ -181,6 +184,7 @@ def _run_triad(options: argparse.Namespace) -> int:
         ttl_s=options.ttl,
         state_dir=options.state_dir,
         fsync=options.fsync,
+        grants=options.grants,
     ) as triad:
         print(f"[Network]\nSERVERNAME={triad.servername}", flush=True)
         ended.wait()
@@ -195,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--heartbeat", type=float, default=0.1, metavar="S", help="seconds between heartbeats (0.1)")
     parser.add_argument("--ttl", type=float, metavar="S", help="seconds that a lease lasts after a renewal")
     parser.add_argument("--no-primary-is-master", dest="primary_is_master", action="store_false", help="a returned primary does not take over")
+    parser.add_argument(
+        "--grants", choices=GRANTS, default=GRANTS[0], help="whether the next master knows what was granted, or starts empty (flexnet)"
+    )
     parser.add_argument("--state-dir", metavar="DIR", help="where state and logs are kept")
     parser.add_argument("--fsync", action="store_true", help="flush each record to the disk")
     node = parser.add_argument_group("one node instead of three")

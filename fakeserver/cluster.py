@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from fakeserver.faults import Expire, Fault, Fill, Partition
 from fakeserver.house import House
@@ -37,6 +37,7 @@ class FakeTriad:
         heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).  With a license file, what 20 s of its
             HEARTBEAT_INTERVAL take.
         ttl_s: seconds that a lease lasts after a renewal; None for the smallest that outlasts a failover.
+        grants: whether the next master knows what was granted, or ("flexnet") starts empty and grants at once, as FLEXnet does (G5).
         ports: one for each node, in role order; None for free ones, or those of the license file.
         hosts: a loopback address for each node; None for 127.0.0.1, or with a license file for 127.0.0.1, .2 and .3.
         hostids: with a license file, the host IDs of the three machines in the order of its SERVER lines; None for those that it names (T12).
@@ -61,6 +62,7 @@ class FakeTriad:
         primary_is_master: bool = True,
         heartbeat_s: float = 0.1,
         ttl_s: float | None = None,
+        grants: Literal["replicated", "flexnet"] = "replicated",
         ports: Sequence[int] | None = None,
         hosts: Sequence[str] | None = None,
         hostids: Sequence[str] | None = None,
@@ -80,6 +82,7 @@ class FakeTriad:
                 heartbeat_s=heartbeat_s,
                 ttl_s=ttl_s,
                 fsync=fsync,
+                grants=grants,
             )
         )
         self._start = _checked_start(start)

@@ -209,6 +209,10 @@ Effect = Answer | PeerSend | PeerAnswer | SaveBallot | AppendRecords | RewriteTa
 # --- the start ----------------------------------------------------------------------------------------------------------------------
 
 
+REPLICATED, FLEXNET = GRANTS = ("replicated", "flexnet")
+"""How grants fare when mastership moves: the next master knows them (G2), or starts empty and grants at once, as FLEXnet does (G5, E9)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskImage:
     """What a node finds at its start.  ``None`` for ``ballot``: a fresh disk.
@@ -229,6 +233,7 @@ class NodeConfig:
     ``triad`` names the three nodes as ``port@host`` in role order; ``features`` gives the seats of each pool; ``wall_epoch_s`` is the wall clock
     (seconds since 1970) at which the monotonic reading ``now`` was 0.  ``cluster`` is the id that a fresh triad takes.  ``lines`` are the license
     lines behind a pool, none for one that is good for every version and for ever; ``options`` is the options file (G7), None when there is none.
+    ``grants`` is REPLICATED or FLEXNET (E9).
     """
 
     role: Role
@@ -243,3 +248,4 @@ class NodeConfig:
     software: str = "fakeserver"
     lines: Mapping[str, tuple[LicensedLine, ...]] = field(default_factory=dict)
     options: OptionsFile | None = None
+    grants: str = REPLICATED

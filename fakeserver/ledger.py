@@ -75,6 +75,11 @@ class Ledger:
         self.memory = self.memory.led_myself()
         self._settle(stamp)
 
+    def forget(self, *, stamp: Version) -> None:
+        """The empty table with which a new master of FLEXnet's kind begins (G5, E9)."""
+        self.table.forget(stamp)
+        self.merge((), 0.0, stamp=stamp)
+
     def _settle(self, up_to: Version) -> None:
         self.in_step = up_to
         self._rewrite()

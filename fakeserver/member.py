@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fakeserver import election
 from fakeserver.campaign import Campaign, tables
 from fakeserver.election import LONG_AGO, NEVER
-from fakeserver.events import DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
+from fakeserver.events import FLEXNET, DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
 from fakeserver.ledger import Ledger
 from fakeserver.membership import membership_at_start
 from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply, Message, Reply, Transfer, TransferReply, VoteAsk, VoteReply, refusal
@@ -219,7 +219,10 @@ class Member:
         """Begin the recovery barrier (E3): the own vote is saved first, then the tables are merged and stamped, then sent to the others."""
         self._silent_since = self.ledger.memory.heard_at
         self.ledger.vote(term, self.role)
-        self.ledger.merge(merged, now, stamp=Version(term, BARRIER_OP))
+        if self._config.grants == FLEXNET:
+            self.ledger.forget(stamp=Version(term, BARRIER_OP))
+        else:
+            self.ledger.merge(merged, now, stamp=Version(term, BARRIER_OP))
         self.membership = self.membership.without_master_before(term)
         self._campaign.give_way()
         self.replication = Replication(

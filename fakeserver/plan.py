@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakeserver.events import GRANTS
 from fakeserver.process import FakeTriadError
 from fakeserver.roles import Role
 from fakeserver.settings import DEFAULT_INTERVAL_S, Settings, check_loopback, check_ttl, smallest_ttl_s
@@ -52,6 +53,7 @@ class Wishes:
     heartbeat_s: float
     ttl_s: float | None
     fsync: bool
+    grants: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ def plan(wishes: Wishes) -> Plan:
     """Settle it all.  Raises ValueError for an argument out of range, FakeTriadError for a license file that no triad starts with."""
     if not (math.isfinite(wishes.heartbeat_s) and wishes.heartbeat_s > 0):
         raise ValueError(f"heartbeat_s must be a number of seconds above 0, not {wishes.heartbeat_s!r}.")
+    if wishes.grants not in GRANTS:
+        raise ValueError(f"grants must be one of {', '.join(GRANTS)}, not {wishes.grants!r:.60}.")
     pool = _by_arguments(wishes) if wishes.license_file is None else _by_license(wishes, wishes.license_file)
     interval_s = max(pool.interval_s, 1.0)  # T10: 0 is taken as 1
     heartbeat_s = wishes.heartbeat_s * interval_s / DEFAULT_INTERVAL_S  # the argument plays an interval of 20 s
@@ -84,6 +88,7 @@ def plan(wishes: Wishes) -> Plan:
         "ttl_s": ttl_s,
         "primary_is_master": pool.primary_is_master,
         "fsync": wishes.fsync,
+        "grants": wishes.grants,
         "software": _software(),
         "options_file": pool.options_file if wishes.options_file is None else str(Path(wishes.options_file).absolute()),
     }

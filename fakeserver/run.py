@@ -225,4 +225,5 @@ def _config(settings: Settings, license_: License) -> NodeConfig:
         wall_epoch_s=wall_epoch_s(),
         software=settings.software,
         options=read_options(settings.options_file),
+        grants=settings.grants,
     )

@@ -231,6 +231,13 @@ class Table:
         for seat in tuple(self._seats.values()):
             self._put(replace(seat, version=version))
 
+    def forget(self, version: Version) -> None:
+        """Let go of all leases and dead ids, as FLEXnet's servers do (G5); numbers of grants go on from where they are."""
+        for identity in tuple(self._held):
+            for seat in self.freed(identity, version):
+                self._put(seat)
+        self._dead.clear()
+
     def _is_whole(self, identity: str) -> bool:
         seats = self._held[identity].values()
         first = next(iter(seats))

@@ -39,6 +39,7 @@ class Settings:
     hostids: tuple[str, ...] = ()
     interval_s: float = DEFAULT_INTERVAL_S
     in_doubt: bool = False
+    grants: str = "replicated"
 
     @property
     def address(self) -> tuple[str, int]:

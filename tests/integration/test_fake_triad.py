@@ -317,3 +317,16 @@ def test_a_triad_by_hand_tells_its_servername_and_ends_on_a_signal() -> None:
         assert by_hand.wait(LIMIT_S) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+
+
+def test_a_triad_of_flexnets_kind_forgets_what_its_master_granted() -> None:
+    """G5, E9: with real processes, the pool is empty at the next master, and the same seat is given to another."""
+    with FakeTriad(features={"X": 1}, grants="flexnet") as triad:
+        triad.wait_until_serving(LIMIT_S)
+        assert take_seat(triad.primary, str(uuid.uuid4()))[0] == 201
+        triad.primary.kill()
+        master = triad.wait_for_master(LIMIT_S)
+        assert in_use(triad) == 0
+        assert take_seat(master, str(uuid.uuid4()))[0] == 201
+    with pytest.raises(ValueError, match="grants must be one of replicated, flexnet"):
+        FakeTriad(grants="generous")  # type: ignore[arg-type]

@@ -58,6 +58,7 @@ class Profile:
     hold_s: float = 4.0
     think_s: float = 1.0
     two_seats: float = 0.1
+    grants: str = "replicated"
 
 
 PROFILES = {
@@ -72,6 +73,10 @@ PROFILES = {
         Profile(name="frozen", freeze=12, client_sleep=4, faults=10, fault_s=(1.0, 12.0)),
     )
 }
+
+
+FLEXNET = Profile(name="flexnet", grants="flexnet", clients=8, seats=1, two_seats=0.0, hold_s=8.0, think_s=0.2, kill=6, cut_client=6)
+"""The honest emulation (G5, E9), which promises less: it is no part of the proof, it shows what the proof is worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +161,7 @@ class History:
             ttl_s=self.ttl_s,
             primary_is_master=self.primary_is_master,
             wall_epoch_s=1.7e9,
+            grants=self.profile.grants,
         )
 
     def _clock(self) -> Clock:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from fakeserver import election, member, policy
 from fakeserver.desk import Desk
 from fakeserver.election import LONG_AGO, NEVER, Memory
-from fakeserver.events import DiskImage
+from fakeserver.events import REPLICATED, DiskImage
 from fakeserver.member import Member
 from fakeserver.parking import Held
 from fakeserver.peer import Append, AppendReply
@@ -259,6 +259,7 @@ _ALL = (
         redundant="a grant that nobody was told of comes back to life and costs a seat for one ttl; that is no over-issue",
     ),
     Mutation(rule="E3 every held seat gets a full ttl", off=_no_full_ttl),
+    Mutation(rule='G2 a new master knows the leases (grants="flexnet")', off=_attribute(member, "FLEXNET", REPLICATED), profiles=("full", "mixed")),
     Mutation(rule="E4 a second node has it before the answer leaves", off=_answers_before_replication),
     Mutation(rule="E5 a master serves no longer than its lease", off=_attribute(election, "lease_until", lambda *_: NEVER)),
     Mutation(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.simulation.checks import CHECKERS
 from tests.simulation.directed import DIRECTED
-from tests.simulation.history import PROFILES, play
+from tests.simulation.history import FLEXNET, PROFILES, play
 from tests.simulation.mutations import MUTATIONS, try_mutation
 from tests.simulation.shrink import shrunk
 
@@ -55,6 +56,14 @@ def test_what_was_once_found_stays_mended(profile: str, seed: int) -> None:
     """Every seed that found something is played for ever."""
     outcome = play(seed, PROFILES[profile])
     assert not outcome.violations, "\n".join(shrunk(seed, PROFILES[profile]).story)
+
+
+def test_what_flexnet_forgets_is_given_away_twice() -> None:
+    """G5, E9: with one and the same faults, more seats are believed held than there are, and not so when grants are replicated."""
+    both = {grants: [play(seed, replace(FLEXNET, grants=grants)) for seed in range(HISTORIES)] for grants in ("flexnet", "replicated")}
+    over = {grants: sum(any(each.checker == "over-issue" for each in outcome.violations) for outcome in both[grants]) for grants in both}
+    assert over["replicated"] == 0
+    assert over["flexnet"] > 0
 
 
 def test_one_seed_gives_one_history() -> None:

@@ -331,3 +331,33 @@ def test_another_request_under_an_id_in_line_is_refused(triad: VirtualTriad) -> 
     do(triad, replace(A, count=2))
     do(triad, replace(A, id="b", queue=True))
     assert name(do(triad, replace(A, id="b", count=2, queue=True))) == "other-request"
+
+
+# --- FLEXnet's own way --------------------------------------------------------------------------------------------------------------
+
+
+def test_flexnets_next_master_starts_empty_and_grants_at_once() -> None:
+    """G5, E9: the same seat is given away a second time while its first holder may believe in it; numbers of grants never fall."""
+    triad = VirtualTriad(features={"RISK": 1})
+    for host in triad.hosts.values():
+        host.config = replace(host.config, grants="flexnet")
+    triad.start(*Role)
+    triad.run_until_serving(0.1)
+    triad.run(0.5)
+    first = do(triad, A)
+    assert first.status == 201
+    do(triad, Return(ids=("gone",)))
+    triad.crash(PRIMARY)
+    triad.run_until_serving(TTL_S)
+    assert triad.now < 0.5 + TTL_S  # the first holder's lease has not run out
+    renewed = do(triad, Renew(ids=("a",)))
+    assert renewed.body["results"] == {"a": {"type": "urn:palclient:problem:lease-unknown", "status": 404, "code": -41}}
+    second = do(triad, replace(A, id="b"))
+    assert (second.status, second.body["seq"]) == (201, 2)
+    assert name(do(triad, replace(A, reclaim={"seq": 1}))) == "seats-taken"
+    do(triad, Return(ids=("b",)))
+    assert do(triad, replace(A, id="gone")).status == 201  # that it was returned is forgotten, too
+    triad.start(PRIMARY)
+    triad.run(1.0)
+    assert triad.master() is PRIMARY
+    assert do(triad, replace(A, id="c")).status == 201  # handed over in good order, and forgotten all the same
