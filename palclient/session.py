@@ -84,6 +84,7 @@ class Session:
             self.abandon(asked.request.id, trace)
             if self.is_closed and trace.may_be_taken:  # the keeper has ended
                 run(self.returning(asked.request.id), self.transport)
+                self.transport.close()
             raise
 
     def taking(
@@ -116,7 +117,8 @@ class Session:
         self._listeners.pop(lease_id, None)
         if self.leases.remove(lease_id) is not None or trace.may_be_taken:
             self.leases.give_up(lease_id, now=monotonic())
-            self.keeper.start()
+            if not self.is_closed:
+                self.keeper.start()
 
     def give_back(self, lease_id: str) -> None:
         """Return one lease on the caller's thread; what is not confirmed in time the keeper goes on with."""

@@ -9,8 +9,9 @@ from tests.bench.null_node import NullNode
 
 
 class CannedMaster:
-    """The behaviour of a ``hostile.Server`` that grants, renews and takes back, until ``weather`` says how every request is treated from now on.
+    """The behaviour of a ``hostile.Server`` that grants, renews and takes back, until the weather changes.
 
+    ``weather`` says how requests are treated from then on, all whose target begins with ``spoilt``.
     ``ttl_s`` is written as three characters in the place of the canned node's 180.  ``asked`` holds, for each request, the number of its connection, its method
     and its target.
     """
@@ -22,6 +23,7 @@ class CannedMaster:
         self._answer = node.answer
         self._ttl = b'"ttl_s":' + ttl_s
         self.weather: Callable[[hostile.Visit], None] | None = None
+        self.spoilt = "/"
         self.asked: list[tuple[int, str, str]] = []
 
     def __call__(self, visit: hostile.Visit) -> None:
@@ -29,7 +31,7 @@ class CannedMaster:
         while request := visit.read_request():
             method, target, _ = request.decode("ascii").split(" ", 2)
             self.asked.append((visit.number, method, target))
-            if self.weather is not None:
+            if self.weather is not None and target.startswith(self.spoilt):
                 self.weather(visit)
                 return
             visit.send(self._answer(request).replace(b'"ttl_s":180', self._ttl))

@@ -272,7 +272,8 @@ ENDS = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, signal.SIGKILL: -si
 
 
 @POSIX
-@pytest.mark.parametrize("moment", ["primary killed", pytest.param("primary frozen", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["primary killed", "primary frozen"])
 def test_no_process_is_left_behind_when_the_demo_is_ended_in_the_middle(moment: str, tmp_path: Path) -> None:
     """Issue "the main job": whatever ends the parent; a frozen primary dies, too.  All ends at the same time."""
 

@@ -125,7 +125,7 @@ def test_a_command_that_a_signal_ended_ends_with_128_and_its_number(triad: FakeT
 
 
 @POSIX
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_in_line_gives_the_place_up(number: signal.Signals, triad: FakeTriad) -> None:
     """Before the command has begun, a signal ends exec itself, in good order."""
     with Child(MAIN, "exec", "X", "--count", "2", "--servers", triad.servername, *python(SAY_AND_WAIT)) as holder:
@@ -150,11 +150,10 @@ def test_a_loss_is_told_and_ends_the_command_if_that_is_wanted(on_loss: str, cod
         Child(MAIN, "exec", "X", "--on-loss", on_loss, "--servers", f"{server.port}@127.0.0.1", *python(program)) as child,
     ):
         child.wait_for("running")
-        master.weather = hostile.Visit.reset
+        master.spoilt, master.weather = "/v1/renewals", hostile.Visit.reset
         if on_loss == "warn":
             claims = len(master.asked)
             wait_until(lambda: any(method == "PUT" for _, method, _ in master.asked[claims:]), "the seat is claimed again, so it was lost")
-            master.weather = None
             child.tell("3")
         assert child.end() == code
     assert "palclient: the seat of X is lost: no master confirmed it in time" in child.complained

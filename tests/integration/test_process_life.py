@@ -172,7 +172,7 @@ print("in use", client.usage()[0].in_use, flush=True)
 """
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 def test_a_server_of_eight_forked_workers_never_hangs(rounds: int, triad: FakeTriad) -> None:
     """Issue "the client in full": pre-fork server of eight workers, 200 rounds, while threads of the parent are busy with the same client."""
     with Child(PRE_FORK, triad.servername, str(rounds), environment=FORKING) as program:
