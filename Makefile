@@ -52,7 +52,7 @@ demo: $(READY)
 	@$(BIN)/palclient demo
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow'
 
 test-all: lint
 	$(BIN)/python -m pytest
