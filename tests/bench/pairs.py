@@ -66,9 +66,7 @@ def process_s(*arguments: str) -> float:
 @contextmanager
 def null_node() -> Iterator[int]:
     """A canned server that answers at once, in a process of its own; gives its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.null_node"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = subprocess.Popen([sys.executable, "-m", "tests.bench.null_node"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
