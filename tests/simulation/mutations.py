@@ -58,7 +58,7 @@ class Caught:
     def line(self) -> str:
         """A row of the table."""
         found = ", ".join(self.by) or (f"not caught: {self.redundant}" if self.redundant else "NOT CAUGHT")
-        return f"{self.rule:<52} {f'{self.broken} of {self.histories}':>12}   {found}"
+        return f"{self.rule:<64} {f'{self.broken} of {self.histories}':>12}   {found}"
 
 
 def try_mutation(name: str, seed: int, limit: int, wanted: int = 3) -> Caught:

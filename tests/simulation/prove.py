@@ -13,17 +13,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tests.simulation.checks import CHECKERS
-from tests.simulation.history import PROFILES, Outcome, play
+from tests.simulation.history import FLEXNET, PROFILES, Outcome, play
 from tests.simulation.mutations import MUTATIONS, Caught, try_mutation
 from tests.simulation.shrink import shrunk
 
 BATCH = 25  # histories a task, so that progress is seen
-MUTATION_HISTORIES = 400  # at most, for each rule that is switched off
+MUTATION_HISTORIES = 250  # at most, for each rule that is switched off
+FLEXNET_HISTORIES = 50  # with grants="flexnet", and as many replicated, with the same dice
 DEFAULT_SECONDS = 300.0
+MODES = ("flexnet", "replicated")
 STORIES = 3  # of failing seeds, printed
 
 
@@ -85,8 +87,10 @@ def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
         tally = run_histories(pool, options)
+        played_s = time.monotonic() - began
         caught = [] if options.no_mutations else run_mutations(pool, options.seed)
-    show(tally, caught, time.monotonic() - began)
+        over_issued = {} if options.no_mutations else run_flexnet(pool, options.seed)
+    show(tally, caught, over_issued, played_s)
     for profile, seed in tally.failed[:STORIES]:
         print(f"\n--- profile {profile}, seed {seed}, as few faults as still break it ---")
         print("\n".join(shrunk(seed, PROFILES[profile]).story))
@@ -125,6 +129,17 @@ def run_mutations(pool: ProcessPoolExecutor, seed: int) -> list[Caught]:
     return [caught[name] for name in MUTATIONS]
 
 
+def over_issues(grants: str, seed: int) -> int:
+    """In how many histories, with dice loaded against a pool of one seat, more seats are believed held than there are."""
+    outcomes = (play(number, replace(FLEXNET, grants=grants)) for number in range(seed, seed + FLEXNET_HISTORIES))
+    return sum(any(violation.checker == "over-issue" for violation in outcome.violations) for outcome in outcomes)
+
+
+def run_flexnet(pool: ProcessPoolExecutor, seed: int) -> dict[str, int]:
+    """What a triad does that forgets its table (E9), beside one that does not."""
+    return dict(zip(MODES, pool.map(over_issues, MODES, [seed] * len(MODES)), strict=True))
+
+
 def progress(share: float | None, text: str) -> None:
     """A bar on a terminal, nothing in a pipe; None clears it."""
     if not sys.stderr.isatty():
@@ -136,7 +151,7 @@ def progress(share: float | None, text: str) -> None:
         print(f"\r[{'#' * done}{'.' * (30 - done)}] {text}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def show(tally: Tally, caught: list[Caught], took_s: float) -> None:
+def show(tally: Tally, caught: list[Caught], over_issued: dict[str, int], took_s: float) -> None:
     """The table."""
     total = sum(tally.histories.values())
     print(f"{total} histories in {took_s:.0f} s, {total / max(tally.busy_s, 1e-9):.0f} a second and core: ", end="")
@@ -148,9 +163,12 @@ def show(tally: Tally, caught: list[Caught], took_s: float) -> None:
         bound = f"below 1 in {total / 3:.0f}" if not broken and total else ""
         print(f"{checker:<16} {broken:>12}   {bound}")
     if caught:
-        print(f"\n{'rule switched off':<44} {'caught in':>12}   by")
+        print(f"\n{'rule switched off':<64} {'caught in':>12}   by")
         for one in caught:
             print(one.line())
+    if over_issued:
+        found = ", ".join(f'grants="{mode}" in {count} of {FLEXNET_HISTORIES}' for mode, count in over_issued.items())
+        print(f"\nover-issue with the same dice: {found}")
 
 
 if __name__ == "__main__":
