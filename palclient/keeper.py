@@ -13,7 +13,7 @@ from typing import Protocol
 from palclient import log
 from palclient.core.fit import check_fit, least_ttl_s
 from palclient.core.locate import Means
-from palclient.core.renewal import Leases, keep_claiming, keep_renewing, keep_returning, keep_watch
+from palclient.core.renewal import IDLE_S, Leases, keep_claiming, keep_renewing, keep_returning, keep_watch, until_idle
 from palclient.models import Event, Resumed
 from palclient.runner_sync import Loop, Task
 from palclient.transport import AnyTransport, monotonic
@@ -36,16 +36,18 @@ class Keeper:
         self._means = means
         self._tell = tell
         self._lock = threading.Lock()
-        self._loop = Loop(transport, on_late=self._resumed)
+        self._loop: Loop | None = None  # while the thread runs
         self._tasks: tuple[Task[None], ...] = ()
         self._thread: threading.Thread | None = None
+        self._is_stopped = False
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it runs.  It ends by itself when there has been nothing to keep for a while."""
         with self._lock:
-            if self._thread is not None:
+            if self._loop is not None or self._is_stopped:
                 return
             now = monotonic()
+            self._loop = loop = Loop(self._transport, on_late=self._resumed)
             flows = (
                 keep_renewing(self._leases, self._means, now=now),
                 keep_watch(self._leases, self._means),
@@ -53,8 +55,9 @@ class Keeper:
                 keep_returning(self._leases, self._means, now=now),
                 check_fit(self._leases, self._means, _warn_of_misfit, now=now),
             )
-            self._tasks = tuple(self._loop.submit(flow, _ended) for flow in flows)
-            self._thread = threading.Thread(target=self._loop.run, name="palclient-keeper", daemon=True)
+            self._tasks = tuple(loop.submit(flow, _ended) for flow in flows)
+            loop.submit(until_idle(self._leases, now=now), self._rest)
+            self._thread = threading.Thread(target=loop.run, name="palclient-keeper", daemon=True)
             self._thread.start()
 
     def wake(self) -> None:
@@ -65,14 +68,32 @@ class Keeper:
     def stop(self) -> None:
         """End the thread; waits for it for 1 s at most."""
         with self._lock:
-            thread, self._thread = self._thread, None
-            self._loop.stop()
+            self._is_stopped = True
+            thread = self._end()
         if thread is not None and thread is not threading.current_thread():
             thread.join(JOIN_S)
 
     def forget(self) -> None:
         """In a forked child, where the thread does not exist."""
-        self._loop.forget()
+        if self._loop is not None:
+            self._loop.forget()
+
+    def _end(self) -> threading.Thread | None:
+        loop, thread = self._loop, self._thread
+        self._loop, self._thread, self._tasks = None, None, ()
+        if loop is not None:
+            loop.stop()
+        return thread
+
+    def _rest(self, _: object, error: BaseException | None) -> None:
+        """There has been nothing to do for a while: end the thread, so that a client that is forgotten costs nothing.  ``start`` begins another."""
+        with self._lock:
+            loop = self._loop
+            if error is None and loop is not None:
+                if self._leases.is_empty:
+                    self._end()
+                else:  # a lease came just now
+                    loop.submit(until_idle(self._leases, now=monotonic()), self._rest)
 
     def _resumed(self, gap_s: float) -> None:
         """The machine slept: whatever was connected is not any more, and every lease is to be confirmed before anything else."""
@@ -144,9 +165,9 @@ class Courier:
         while True:
             with self._something:
                 while not self._queue:
-                    if self._is_stopped:
+                    if self._is_stopped or not self._something.wait(IDLE_S):
+                        self._thread = None  # the next event begins another
                         return
-                    self._something.wait()
                 listener, event = self._queue.popleft()
             call_listener(listener, event)
 

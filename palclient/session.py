@@ -143,6 +143,7 @@ class Session:
         is_confirmed = lease_id in taken_back
         if not is_confirmed:
             self.leases.give_up(lease_id, now=monotonic())
+            self.keeper.start()
         self._tell(Returned(lease_id=lease_id, confirmed=is_confirmed))
 
     def close(self, timeout_s: float = CHECKIN_S) -> None:

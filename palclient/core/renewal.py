@@ -30,6 +30,7 @@ EARLY = 0.9  # a renewal goes out between this share of ttl/3 and the whole
 RETURN_TRY_S = 2.0  # one round of a return that the keeper goes on with
 DEAD_ID_S = 60.0  # a server remembers an id that was given up for at least this long
 MAX_PENDING_RETURNS = 10_000  # as many dead ids as a server keeps
+IDLE_S = 5.0  # so long after its last lease a client needs no keeper: longer than the pause between two checkouts in a row
 CLAIM_PAUSE_S = 5.0  # between claims of a seat that was lost, at most
 RENEWABLE = (Phase.HELD, Phase.SUSPECT)
 ENDED = frozenset({"lease-unknown", "id-returned"})  # -41: only these words of a master end a lease; any other problem proves nothing
@@ -65,6 +66,11 @@ class Leases:
         self.renews_at = inf  # when the flows will look again by themselves
         self.turns_at = inf
         self.renewals = 0  # confirmed so far, each lease by itself
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to keep, and nothing to return."""
+        return not (self.kept or self.returns or self.dropped)
 
     # --- what a holder does ---
 
@@ -369,6 +375,18 @@ def keep_returning(leases: Leases, means: Means, *, now: float) -> Flow[None]:
         now = taken.now
         if len(taken.ids) < len(ids):
             now = yield from sleep(now, began + RETURN_TRY_S)
+
+
+def until_idle(leases: Leases, *, now: float) -> Flow[None]:
+    """Ends when there has been nothing to keep and nothing to return for ``IDLE_S``: nobody need be there for that."""
+    idle_since: float | None = None
+    while idle_since is None or now < idle_since + IDLE_S:
+        event = yield Step(wake_at=(now if idle_since is None else idle_since) + IDLE_S)
+        now = event.now
+        if not leases.is_empty:
+            idle_since = None
+        elif idle_since is None:
+            idle_since = now
 
 
 def _instant(at: float) -> float | None:

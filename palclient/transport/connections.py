@@ -93,6 +93,12 @@ class Connections:
         for connection in idle:
             self.close(connection)
 
+    def __del__(self) -> None:
+        """The client was forgotten: what is idle is closed with it."""
+        for stack in self._idle.values():
+            for connection in stack:
+                connection.sock.close()
+
     def forget(self) -> None:
         """In a forked child: free the descriptors, and leave the parent's connections as they are."""
         self._lock = threading.Lock()  # the parent's thread that may hold the old one does not exist here
