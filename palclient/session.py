@@ -20,7 +20,7 @@ from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
 from palclient.core.locate import Means
 from palclient.core.renewal import Kept, Leases
-from palclient.core.retry import RetryPolicy
+from palclient.core.retry import BLIND_ATTEMPT_S, RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.keeper import AnyCourier, Courier, Keeper, Listener
@@ -31,6 +31,7 @@ from palclient.transport import AnyTransport, monotonic
 if TYPE_CHECKING:
     from palclient.config import Config
 
+PATIENT_TTL_S = 12 * BLIND_ATTEMPT_S
 CHECKIN_S = 2.0  # a return takes no longer, in any weather; the keeper goes on with it
 Held = TypeVar("Held")
 
@@ -71,8 +72,12 @@ class Session:
         return replace(self._counters, renewals=self.leases.renewals, events_dropped=self._courier.dropped)
 
     def means_by(self, policy: RetryPolicy) -> Means:
-        """The means of a caller's flows: its own policy, and the ttl of the leases so far, which rules how long an attempt may last."""
-        return Means(knowledge=self.knowledge, policy=policy, luck=_luck, ttl_s=self.leases.ttl_s)
+        """The means of a caller's flows: its own policy, and the ttl of the leases so far, which rules how long an attempt may last.
+
+        A caller has more time than a lease: its attempts are never shorter than those of a client that knows no ttl.
+        """
+        ttl_s = self.leases.ttl_s
+        return Means(knowledge=self.knowledge, policy=policy, luck=_luck, ttl_s=None if ttl_s is None else max(ttl_s, PATIENT_TTL_S))
 
     def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
         """Run the checkout on the caller's thread, and begin to keep what it brings.  Whatever interrupts it, no seat is left that nobody holds."""
