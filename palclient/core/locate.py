@@ -25,6 +25,7 @@ from palclient.core.wire import MAX_PARK_S, Parking, Problem, Reply, Request, de
 from palclient.models import Probe
 
 WORD_S = 0.25  # a node that has not said a word yet is to say it this long before the deadline
+LAST_WORDS_S = 0.05  # what the runner may take to tell of calls that ended with the deadline: how far each had come
 MAX_PROBES = 60  # remembered for the error; the oldest go first
 OUR_FAULT = frozenset({"bad-request", "too-large", "unsupported-version"})  # no other node would answer otherwise
 
@@ -113,7 +114,6 @@ class Pursuit:
         self.began = now
         self.deadline = deadline
         self.once = once
-        self.attempt_s = attempt_s(means.ttl_s)
         self.generation = topology.generation
         self.nodes = [_Node() for _ in topology.nodes]
         self.open: dict[int, _Open] = {}
@@ -132,7 +132,7 @@ class Pursuit:
         self._suspect_the_late(now)
         start: list[Call] = []
         for index in self._in_view(now):
-            if self.nodes[index].next_at <= now and not self._is_asked(index):
+            if self.nodes[index].next_at <= now < self.deadline and not self._is_asked(index):
                 start += self._ask(index, now)
         cancel, self.cancelled = tuple(self.cancelled), []
         return Step(start=tuple(start), cancel=cancel, wake_at=self._wake_at(now))
@@ -143,7 +143,7 @@ class Pursuit:
     def _wake_at(self, now: float) -> float | None:
         due = min((self.nodes[index].next_at for index in self._in_view(now) if not self._is_asked(index)), default=inf)
         widen_at = self.widen_at if now < self.widen_at else inf
-        wake_at = min(due, widen_at, self.deadline)
+        wake_at = min(due, widen_at, self.deadline) if now < self.deadline else self._over_at
         return None if wake_at == inf else wake_at
 
     def _suspect_the_late(self, now: float) -> None:
@@ -155,7 +155,8 @@ class Pursuit:
     def _ask(self, index: int, now: float) -> list[Call]:
         master_term = self._believed_term(index)
         parking = None if master_term is not None or now < self.widen_at else self._parking(self.nodes[index], now)
-        answer_by = min(now + (self.attempt_s if parking is None else parking.wait_s + 1), self.deadline)
+        answer_s = attempt_s(self.means.ttl_s, self.nodes[index].failures) if parking is None else parking.wait_s + 1
+        answer_by = min(now + answer_s, self.deadline)
         http = encode(self.request, parking)
         calls: list[Call] = []
         for address in self.means.knowledge.topology.nodes[index].addresses:
@@ -208,8 +209,9 @@ class Pursuit:
 
     def _after_failure(self, asked: _Open, failure: Failed) -> None:
         self.may_have_acted |= failure.sent
-        self._note(asked, failure.now, failure.outcome.value, failure.detail, answered=False)
         index = asked.call.node
+        is_held = asked.parking is not None and self.nodes[index].spoke and failure.outcome is Outcome.TIMED_OUT
+        self._note(asked, failure.now, failure.outcome.value, f"held the request: {failure.detail}" if is_held else failure.detail, answered=False)
         if self._is_asked(index):  # another of its ports may still answer
             return
         node = self.nodes[index]
@@ -340,7 +342,11 @@ class Pursuit:
 
     def is_over(self, now: float) -> bool:
         """Whether the time is up, or every node was asked once and that was all that was wanted."""
-        return now >= self.deadline or (self.once and not self.open and all(node.next_at == inf for node in self.nodes))
+        return now >= self._over_at or (self.once and not self.open and all(node.next_at == inf for node in self.nodes))
+
+    @property
+    def _over_at(self) -> float:
+        return self.deadline + (LAST_WORDS_S if self.open else 0.0)
 
     def unanswered(self, now: float) -> Unanswered:
         """What is to be told when no master answered."""

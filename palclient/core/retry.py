@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
 CONNECT_S = 1.0  # the longest that connecting may take
-BLIND_ATTEMPT_S = 1.0  # an attempt while no ttl is known
 LONGEST_ATTEMPT_S = 5.0
+BLIND_ATTEMPT_S = 1.0  # an attempt while no ttl is known
+BLIND_ATTEMPTS_S = (BLIND_ATTEMPT_S, 3.0, LONGEST_ATTEMPT_S)  # the first, the second, and any later one at a node in a row
 LEAST_PROBE_S = 0.005  # not even for the shortest lease is a node asked oftener
 JITTER = 0.25  # a delay is drawn from 1.0 to 1.25 of itself
 
@@ -50,9 +51,12 @@ class RetryPolicy:
         return RetryPolicy(probe_s=probe_s, stagger_s=min(self.stagger_s, probe_s), longest_s=probe_s)
 
 
-def attempt_s(ttl_s: float | None) -> float:
-    """T: how long a request may wait at a node that is thought to be master."""
-    return BLIND_ATTEMPT_S if ttl_s is None else min(LONGEST_ATTEMPT_S, ttl_s / 12)
+def attempt_s(ttl_s: float | None, failures: int = 0) -> float:
+    """T: how long a request may wait at a node that is thought to be master, and that has failed so many times in a row.
+
+    The ttl rules it.  Without one it is a guess, and each that was too short is followed by a longer one: else a slow node would never be heard.
+    """
+    return BLIND_ATTEMPTS_S[min(failures, len(BLIND_ATTEMPTS_S) - 1)] if ttl_s is None else min(LONGEST_ATTEMPT_S, ttl_s / 12)
 
 
 def _exponential(shortest_s: float, longest_s: float) -> wait_base:

@@ -35,6 +35,7 @@ from tests.unit.script import (
     overloaded,
     problem,
     request,
+    serves_all,
     speech,
     standby,
 )
@@ -145,14 +146,16 @@ def test_beside_a_frozen_master_the_request_is_parked_at_the_others() -> None:
 
 
 def test_an_attempt_at_a_frozen_master_ends_after_t_and_is_repeated_no_oftener_than_every_half_second() -> None:
-    """Design, Flows, Attempts: T is 1 s while no ttl is known; probes at most every 0.5 s per node."""
+    """Design, Flows, Attempts: T is 1 s at first while no ttl is known; probes at most every 0.5 s per node."""
     one = triad(frozen(), electing(7), electing(7))
     one.knows_master()
     failed(one, timeout_s=9.0)
     times = one.times_of("primary")
     assert times[:2] == [0.0, 1.5]
     assert all(later - earlier >= 0.5 for earlier, later in pairwise(times))
-    assert max(call.answer_by - call.connect_by for call in one.asked_of("primary")) == 0.0  # both 1 s
+    first, second, third = one.asked_of("primary")[:3]
+    assert first.answer_by == first.connect_by == one.start + 1
+    assert (second.answer_by, third.answer_by) == (one.start + 4.5, one.start + 9.0)  # 3 s, and what is left of 5 s
 
 
 def test_the_time_of_an_attempt_follows_the_ttl() -> None:
@@ -161,6 +164,21 @@ def test_the_time_of_an_attempt_follows_the_ttl() -> None:
     one.checkout()
     call = one.asked_of("primary")[0]
     assert (call.connect_by, call.answer_by) == (one.start + 1, one.start + 3)
+
+
+def test_a_slow_master_is_heard_at_the_second_attempt() -> None:
+    """Architecture, Attempts: a guess that was too short is followed by a longer one."""
+    one = triad(master(7, lambda part, call, now: replace(serves_all(part, call, now), after_s=2.0)), standby("primary", 7), standby("primary", 7))
+    assert one.checkout(timeout_s=10.0).grant.term == 7
+    assert one.times_of("primary") == [0.0, 1.5]
+    assert one.took_s == pytest.approx(3.5, abs=0.01)
+
+
+def test_a_node_that_held_the_request_to_the_deadline_is_told_apart_from_one_that_is_silent() -> None:
+    """api, Errors: ``.probes`` tells what came back; a node that parks a request is silent by the protocol."""
+    one = triad(frozen(), electing(7), electing(7))
+    last = {probe.endpoint.port: probe.detail for probe in failed(one, timeout_s=4.0).probes}
+    assert last == {27000: "no answer", 27001: "held the request: no answer", 27002: "held the request: no answer"}
 
 
 def test_probes_of_a_dead_node_grow_rarer_up_to_two_seconds() -> None:
