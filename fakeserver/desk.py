@@ -132,7 +132,7 @@ class Desk:
         held_back = self._held_back(request)
         if held_back is not None:
             return held_back
-        return None if free >= request.count else self._taken(request)
+        return None if free >= request.count else self._taken(request, now)
 
     def _held_back(self, request: Checkout) -> Reply | None:
         """What MAX and RESERVE of the options file have against it, with what is free now; None when they have nothing."""
@@ -174,12 +174,13 @@ class Desk:
         lines = ("QUEUED: " + _who(request.feature, request.holder),) if new else ()
         return Outcome(reply=Reply(status=202, body=body), lines=lines)
 
-    def _taken(self, request: Checkout) -> Reply:
+    def _taken(self, request: Checkout, now: float) -> Reply:
         total = self._config.features[request.feature]
         in_use = total - self._table.free_count(request.feature)
+        in_line = self._line.length(request.feature, now)
         return problem(
             "seats-taken",
-            f"{in_use} of {total} seats of {request.feature!r} are in use; {request.count} were asked for.",
+            f"{in_use} of {total} seats of {request.feature!r} are in use, {in_line} checkouts stand in line; {request.count} were asked for.",
             feature=request.feature,
             in_use=in_use,
             total=total,

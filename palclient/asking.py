@@ -12,6 +12,7 @@ from palclient.core.wire import CheckoutRequest
 from palclient.errors import ClientClosed, ConfigError
 from palclient.models import Event, Holder
 
+MAX_NAME = 100  # characters of a feature, by the protocol
 PICKLE_ADVICE = "A client belongs to one process and cannot be pickled: make one in the other process, of the same SERVERNAME."
 
 
@@ -68,13 +69,15 @@ def check_asked(feature: str, count: int) -> None:
     """Raise ConfigError for a checkout that no server could grant."""
     if not feature:
         raise ConfigError("The feature has no name: write it as the FEATURE line of the license file does.")
-    if count < 1 or count != int(count):
+    if len(feature) > MAX_NAME or not feature.isprintable():
+        raise ConfigError(f"The feature must be a name of at most {MAX_NAME} characters on one line, and is {feature[:MAX_NAME]!r}.")
+    if type(count) is not int or count < 1:  # True is an int to Python, and no number of seats
         raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
 
 
 def checked_timeout(seconds: float) -> float:
     """A time that may be waited.  Raises ConfigError for a negative one."""
-    if not seconds >= 0:
+    if type(seconds) not in (int, float) or not seconds >= 0:
         raise ConfigError(f"A time in seconds must be 0 or more, and is {seconds!r}.")
     return float(seconds)
 

@@ -276,7 +276,10 @@ def _application_directory() -> str | None:
 def _config_directories(app: str) -> tuple[tuple[str, str], ...]:
     from platformdirs import PlatformDirs  # late: an INI beside the application needs none of it
 
-    directories = PlatformDirs(app, appauthor=False, multipath=True)
+    try:
+        directories = PlatformDirs(app, appauthor=False, multipath=True)
+    except ValueError as error:
+        raise ConfigError(f"The application's name names a folder of its settings, and cannot be {app!r}: {error}.") from error
     sites = directories.site_config_dir.split(os.pathsep)
     return (("config folder of the user", directories.user_config_dir), *(("config folder of the site", site) for site in sites))
 

@@ -20,7 +20,7 @@ from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
 from palclient.core.locate import Means
 from palclient.core.renewal import Kept, Leases
-from palclient.core.retry import BLIND_ATTEMPT_S, RetryPolicy
+from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.keeper import AnyCourier, Courier, Keeper, Listener
@@ -31,7 +31,7 @@ from palclient.transport import AnyTransport, monotonic
 if TYPE_CHECKING:
     from palclient.config import Config
 
-PATIENT_TTL_S = 12 * BLIND_ATTEMPT_S
+PATIENT_TTL_S = 12.0  # its twelfth, T, is a second
 CHECKIN_S = 2.0  # a return takes no longer, in any weather; the keeper goes on with it
 Held = TypeVar("Held")
 
@@ -74,10 +74,10 @@ class Session:
     def means_by(self, policy: RetryPolicy) -> Means:
         """The means of a caller's flows: its own policy, and the ttl of the leases so far, which rules how long an attempt may last.
 
-        A caller has more time than a lease: its attempts are never shorter than those of a client that knows no ttl.
+        A caller has more time than a short lease: then its attempts last as long as those of a client that knows no ttl.
         """
         ttl_s = self.leases.ttl_s
-        return Means(knowledge=self.knowledge, policy=policy, luck=_luck, ttl_s=None if ttl_s is None else max(ttl_s, PATIENT_TTL_S))
+        return Means(knowledge=self.knowledge, policy=policy, luck=_luck, ttl_s=ttl_s if ttl_s is not None and ttl_s >= PATIENT_TTL_S else None)
 
     def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
         """Run the checkout on the caller's thread, and begin to keep what it brings.  Whatever interrupts it, no seat is left that nobody holds."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 
-from palclient import errors, log
+from palclient import __version__, errors, log
 from palclient.cli.screen import complain
 
 TYPE_CHECKING = False
@@ -37,19 +38,26 @@ def commands() -> tuple[ModuleType, ...]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
+    return guarded(_named_command, argparse.Namespace(argv=argv))
+
+
+def _named_command(started: argparse.Namespace) -> int:
     parser = argparse.ArgumentParser(prog="palclient", description="Floating licenses from three redundant servers.")
+    parser.add_argument("--version", action="version", version=f"palclient {__version__}")
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands():
         command.add_to(parts)
-    options = parser.parse_args(argv)
-    return guarded(options.run, options)
+    options = parser.parse_args(started.argv)
+    code: int = options.run(options)
+    return code
 
 
 def guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run a command; gives its exit code, or that of its error.  A user never sees a traceback, unless PALCLIENT_LOG is ``debug``."""
     try:
         code = run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where the caller closed it
+            sys.stdout.flush()
     except errors.PalError as error:
         complain(str(error))
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
@@ -57,11 +65,22 @@ def guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespac
         complain("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:  # who read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
+        return FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _internal(error)
+        _write_no_more()
+        complain(f"The output could not be written: {error.strerror}.")
         return FAILED
     except Exception as error:  # noqa: BLE001 - a person at a terminal can do nothing with a traceback; the log keeps it
         return _internal(error)
     return code
+
+
+def _write_no_more() -> None:
+    """What is still to be flushed at the exit goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _internal(error: Exception) -> int:

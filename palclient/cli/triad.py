@@ -50,13 +50,19 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--feature", action="append", type=_feature, metavar="NAME=SEATS", help="a pool (default RISK_IND80=5); may be given more than once"
     )
-    parser.add_argument("--control", type=int, default=0, metavar="PORT", help="where the control listens (default: any free port)")
+    parser.add_argument("--control", type=_port, default=0, metavar="PORT", help="where the control listens (default: any free port)")
     parser.add_argument("--heartbeat", type=float, default=0.1, metavar="S", help="seconds between heartbeats; a failover takes four (default 0.1)")
     parser.add_argument("--ttl", type=float, metavar="S", help="seconds that a lease lasts (default: the least that outlasts a failover)")
     parser.add_argument("--no-primary-is-master", dest="primary_is_master", action="store_false", help="a returned primary does not take over")
     parser.add_argument("--state-dir", metavar="DIR", help="where the nodes keep state and logs (default: gone at the end)")
     parser.add_argument("--json", action="store_true", help="for machines: say where it is as JSON")
     parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: write 0 to 65535, 0 for any that is free")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

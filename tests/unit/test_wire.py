@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palclient.core.flow import HttpRequest
@@ -303,6 +303,7 @@ def test_arbitrary_bytes_are_read_or_refused(asked: Request, body: bytes, status
     reads_or_refuses(asked, body, status)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # making the JSON is what takes its time on a busy machine
 @given(
     st.sampled_from(REQUESTS),
     st.sampled_from(ANSWERS),
