@@ -70,9 +70,10 @@ fmt: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
 
-# SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin.
+# SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 so many real processes are then killed, frozen and cut off.
 prove: $(READY)
 	@$(BIN)/python -m tests.simulation.prove $(SECONDS:%=--seconds %) $(HISTORIES:%=--histories %) $(SEED:%=--seed %)
+	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) $(SEED:%=--seed %))
 
 # The redirect tool as one file. It needs no .venv and no network; without site-packages nothing but the standard library can get into it.
 PYZ ?= palclient-redirect.pyz
