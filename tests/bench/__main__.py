@@ -8,18 +8,21 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tests.bench import async_, cold, failover, redirect, warm
-from tests.bench.pairs import Row
+from tests.bench import async_, cold, failover, many, redirect, warm
+from tests.bench.pairs import Figure, Row
 
-PARTS: dict[str, Callable[[int], list[Row]]] = {
+PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
     "import": cold.imports,
     "warm": warm.checkouts,
     "cold": cold.processes,
     "async": async_.checkouts,
     "threads": async_.threads,
     "failover": failover.losses,
+    "blackhole": failover.black_holes,
+    "leases": many.leases,
+    "crowd": many.crowds,
     "readers": redirect.readers,
     "redirect": redirect.redirects,
 }

@@ -31,6 +31,20 @@ class Row:
         return f"{self.what:<58} {self.ours_s * 1000:8.3f} ms {other:>11} {ratio:>7}  {self.goal:>10}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A line of the table that is no time: a count, a size, a share; measured like all others."""
+
+    what: str
+    ours: float
+    unit: str = ""
+    goal: str = ""
+
+    def line(self) -> str:
+        """As text, under the same heads."""
+        return f"{self.what:<58} {self.ours:>8.7g} {self.unit:<2} {'':>11} {'':>7}  {self.goal:>10}"
+
+
 def in_turn(rounds: int, ours: Callable[[], float], other: Callable[[], float], *, what: str, goal: str) -> Row:
     """Measure A B B A A B ...: each is as often first as second."""
     pairs = []
