@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from fakeserver.election import failover_s
 from palclient.core.flow import Call
@@ -127,10 +128,35 @@ def cut_off() -> tuple[str, ...]:
     return tuple(violation.checker for violation in stage.checks.violations)
 
 
+def duel() -> tuple[str, ...]:
+    """Primary and secondary do not hear each other and ask the tertiary for the same term, one before the other has made use of its vote (E1)."""
+    found: set[str] = set()
+    for tenths in range(16):
+        stage = Stage()
+        primary, client = stage.nodes[0], stage.clients[0]
+        stage.world.weather.cut |= {("primary", "secondary"), ("secondary", "primary")}
+        stage.world.run_until(stage.world.now + failover_s(HEARTBEAT_S))
+        stage.world.weather.delay_s = (0.5, 0.5)  # no calm any more
+        stage.checks.last_trouble = float("inf")
+        stage.world.run_until(stage.world.now + 2)
+        primary.crash()
+        stage.world.after(tenths / 10, primary.start)
+        for number in range(8):
+            stage.world.after(number, partial(client.checkout, FEATURE, 1, 3.0, 0.0, _whatever))
+        stage.world.run_until(stage.world.now + 4 * failover_s(HEARTBEAT_S))
+        found |= {violation.checker for violation in stage.checks.violations}
+    return tuple(sorted(found))
+
+
+def _whatever(_lease_id: str, _error: PalError | None) -> None:
+    """How the checkout ends is not asked."""
+
+
 DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "lost reply": lost_reply,
     "full pool": full_pool,
     "stale master": stale_master,
     "apart": apart,
     "cut off": cut_off,
+    "duel": duel,
 }

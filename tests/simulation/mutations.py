@@ -243,7 +243,7 @@ _ALL = (
         redundant="E2's wait after a restart outlasts every election that the forgotten vote was for",
     ),
     Mutation(rule="E1 and E2: votes forgotten, and no wait either", off=_both(_votes_forgotten, _no_wait_after_start), profiles=("reboots",)),
-    Mutation(rule="E1 one vote a term", off=_attribute(election, "is_vote_free", lambda *_: True)),
+    Mutation(rule="E1 one vote a term", off=_attribute(election, "is_vote_free", lambda *_: True), directed="duel"),
     Mutation(rule="E1 a live master is respected", off=_attribute(Memory, "sticky_until", lambda *_args, **_members: LONG_AGO)),
     Mutation(rule="E2 a restarted node waits E before it votes", off=_no_wait_after_start, profiles=("reboots",)),
     Mutation(rule="E2 a node that lost records waits a full ttl", off=_losses_forgotten, profiles=("reboots",)),

@@ -21,6 +21,7 @@ REGRESSIONS: tuple[tuple[str, int], ...] = (
     ("reboots", 1016),  # a node that lost power waits a whole lease time, and then somebody serves
 )
 QUICK_MUTATIONS = (
+    "E1 one vote a term",
     "E1 a live master is respected",
     "E3 every held seat gets a full ttl",
     "E5 a master serves no longer than its lease",

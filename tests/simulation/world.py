@@ -51,18 +51,18 @@ class World:
         self.weather = Weather()
         self.events = 0
         self.story: list[str] | None = [] if keeps_story else None
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._order = 0
         self._digest = hashlib.blake2b(digest_size=16)
 
     # --- time ---
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], object]) -> None:
         """Do this at ``when``, or at once if that has passed; what is due at one instant is done in the order in which it was asked for."""
         self._order += 1
         heapq.heappush(self._agenda, (max(self.now, when), self._order, action))
 
-    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+    def after(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do this ``delay_s`` from now."""
         self.at(self.now + delay_s, action)
 
