@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from palclient.core.flow import Answered, Event, Failed, Flow, Result, Step, Woke
 from palclient.transport import monotonic
 from palclient.transport.async_dial import Bell
+from palclient.transport.ended import note_end
 
 if TYPE_CHECKING:
     from palclient.transport.async_transport import AnyAsyncExchange, AnyAsyncTransport
@@ -78,7 +79,9 @@ class Drive(Generic[Result]):
 
     def _note(self, end: Answered | Failed) -> None:
         """A call has ended."""
-        self._exchanges.pop(end.call_id, None)
+        exchange = self._exchanges.pop(end.call_id, None)
+        if exchange is not None:
+            note_end(exchange.call, end)
         self._ended.append(end)
         self._wake()
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
 from palclient import log
-from palclient.core.flow import Answered, Call, Event, Failed, Flow, Result, Step, Woke
+from palclient.core.flow import Event, Flow, Result, Step, Woke
 from palclient.errors import ClientClosed
+from palclient.transport.ended import note_end
 from palclient.transport.system import Wakeup, monotonic
 
 if TYPE_CHECKING:
@@ -119,13 +120,6 @@ class Task(Generic[Result]):
             if event is not None:
                 return event
             ready = wait(self._exchanges.values(), self._wakeup, min(self.due - now, SLICE_S))
-
-
-def note_end(call: Call, ended: Answered | Failed) -> None:
-    """Log how a call ended, for those who want to see every one."""
-    if log.is_shown("debug"):
-        came = f"{ended.status}" if isinstance(ended, Answered) else f"{ended.outcome.value} ({ended.detail})"
-        log.write("debug", "%s %s at %s: %s", call.request.method, call.request.target, call.endpoint, came)
 
 
 def run(flow: Flow[Result], transport: AnyTransport) -> Result:

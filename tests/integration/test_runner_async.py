@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 import threading
@@ -127,6 +128,22 @@ def test_every_way_of_framing_an_answer_is_read(behave: hostile.Behaviour, body:
             assert (await answered(transport, call_to(server.port))).body == body
 
     on_a_loop(test)
+
+
+def test_the_end_of_every_call_is_logged_as_on_threads(caplog: pytest.LogCaptureFixture) -> None:
+    """Issue "the client in full": under ``PALCLIENT_LOG=debug`` every call is shown, answered or not."""
+
+    async def test(transport: AsyncTransport) -> None:
+        with hostile.Server(hostile.answers) as server:
+            await answered(transport, call_to(server.port))
+        await failed(transport, call_to(server.port))
+
+    with caplog.at_level(logging.DEBUG, logger="palclient"):
+        on_a_loop(test)
+    ends = [record.getMessage() for record in caplog.records if "/v1/status" in record.getMessage()]
+    assert len(ends) == 2
+    assert ends[0].endswith(": 200")
+    assert "refused" in ends[1]
 
 
 @pytest.mark.parametrize("behave", [hostile.drips, hostile.drips_its_head, hostile.is_silent, hostile.says_continue_for_ever])
