@@ -83,7 +83,7 @@ class Run:
         stage = Stage(self._triad, self._crew, random.Random(f"{self._seed} {number}"))
         try:
             self._act(stage, kind)
-            outcome.orphaned = self._settle()
+            outcome.orphaned = self._settle() + stage.left_behind
         except (Stuck, FakeTriadError) as error:
             outcome.violations.append(Violation("stuck", f"{error}"))
         outcome.note = stage.note
@@ -106,7 +106,7 @@ class Run:
         stage.let(0.2, 0.4)
 
     def _settle(self) -> int:
-        """Let everybody rest, and wait until all seats are back; those that are not are orphaned.  Seats of clients that exited are back at once."""
+        """Let everybody rest, and wait until all seats are back; those that are not are orphaned."""
         living = [member for member in self._crew if member.ended_at is None]
         for member in living:
             member.tell("rest")
