@@ -14,7 +14,7 @@ from tests.simulation.history import FLEXNET, PROFILES, play
 from tests.simulation.mutations import MUTATIONS, try_mutation
 from tests.simulation.shrink import shrunk
 
-HISTORIES = 6  # of each profile
+HISTORIES = 5  # of each profile
 REGRESSIONS: tuple[tuple[str, int], ...] = (
     ("mixed", 1),  # a dropped parked request left its end behind, and the node's timer rang without end
     ("slow", 1003),  # a seat that two power cuts bring back is given a full ttl by the next master, and freed then
