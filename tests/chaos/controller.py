@@ -165,5 +165,4 @@ def _measure(outcome: Outcome, own: Sequence[Turn], lines: Sequence[dict[str, An
     for turn in own:
         if turn.feature == WIDE.feature and not turn.was_disturbed and turn.asked_at < served_at < turn.granted_at < float("inf"):
             outcome.shares_s.append(turn.granted_at - served_at)
-            if "threads" in turn.who:
-                outcome.requests.append(sum(max(fault_at, turn.asked_at) < at <= turn.granted_at for at in requests))
+            outcome.requests.append(sum(max(fault_at, turn.asked_at) < at <= turn.granted_at for at in requests))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 NEVER = float("inf")
-STEPS_LIMIT = 1_000_000  # ours: some seconds; a short history needs a few hundred
+STEPS_LIMIT = 200_000  # ours: some seconds; a short history needs a few hundred
 
 Holders = frozenset[str]
 
