@@ -93,8 +93,9 @@ def _ms(seconds: Sequence[float]) -> str:
 def told(outcomes: Sequence[Outcome], grown: Sequence[Violation]) -> Iterator[str]:
     """Each violation, with what it means and how its episode is played again."""
     for outcome in outcomes:
-        for violation in outcome.violations:
-            yield f"episode {outcome.number}, {outcome.kind} ({outcome.note}): {violation.checker}, {CHECKERS[violation.checker]}: {violation.detail}"
+        for checker in dict.fromkeys(violation.checker for violation in outcome.violations):
+            details = [violation.detail.splitlines()[0] for violation in outcome.violations if violation.checker == checker]
+            yield f"episode {outcome.number}, {outcome.kind} ({outcome.note}): {checker}, {CHECKERS[checker]}: {len(details)}, first {details[0]}"
     for violation in grown:
         yield f"{violation.checker}: {violation.detail}"
 

@@ -26,8 +26,9 @@ class Habit:
     pause_s: float
 
 
+# The pauses: a returned id is remembered for a minute, and an election carries all of them; with a hundred returns a second it takes longer than E.
 RACE = Habit(feature="RACE", timeout_s=PATIENT_S, wait_s=1.0, hold_s=(0.2, 2.5), pause_s=0.02)
-WIDE = Habit(feature="WIDE", timeout_s=PATIENT_S, wait_s=0.0, hold_s=(0.0, 0.0), pause_s=0.03)
-PAIR = Habit(feature="PAIR", timeout_s=PATIENT_S, wait_s=0.0, hold_s=(0.0, 0.3), pause_s=0.06)
+WIDE = Habit(feature="WIDE", timeout_s=PATIENT_S, wait_s=0.0, hold_s=(0.0, 0.0), pause_s=0.2)
+PAIR = Habit(feature="PAIR", timeout_s=PATIENT_S, wait_s=0.0, hold_s=(0.0, 0.3), pause_s=0.2)
 HABITS = (RACE, WIDE, PAIR)
 FEATURES = {"RACE": RACE_SEATS, "WIDE": WIDE_SEATS, "PAIR": PAIR_SEATS}

@@ -97,8 +97,8 @@ def deeds(turn: Turn, name: str) -> list[Deed]:
         return [Deed(act=Act.REFUSED, lease=name, asked=turn.asked_at, answered=turn.failed_at)]
     lease, ends_at = turn.lease or name, min(turn.returning_at, turn.lost_at, turn.failed_at, turn.ended_at)
     taken = Deed(act=Act.TAKEN, lease=lease, asked=turn.asked_at, answered=turn.granted_at)
-    if turn.is_confirmed and turn.returning_at < NEVER:
+    if turn.is_confirmed and turn.returning_at < NEVER and turn.lost_at == NEVER and not turn.was_disturbed:
         return [taken, Deed(act=Act.GIVEN_BACK, lease=lease, asked=turn.returning_at, answered=turn.returned_at)]
-    # It runs out, or is given up; of one that was lost or frozen nobody knows since when.
+    # It runs out, or is given up: since its process ended or the return began; of one that was lost or frozen nobody knows since when.
     since = turn.asked_at if turn.frozen or turn.lost_at < NEVER else ends_at
     return [taken, Deed(act=Act.GIVEN_BACK, lease=lease, asked=since)] if since < NEVER else [taken]

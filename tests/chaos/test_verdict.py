@@ -73,6 +73,15 @@ def test_answers_that_one_counter_would_not_give_are_seen() -> None:
     assert not checkers(one + other + refused)
 
 
+def test_a_seat_that_ran_out_while_its_process_was_frozen_was_free_since_then() -> None:
+    """G1: the return that follows the thaw is confirmed, and frees nothing."""
+    frozen = [asked(1, 0, "PAIR"), granted(1, 1, 1, until=3), line("returning", 1, 8), line("returned", 1, 9)]
+    told = {"what": "told", "at": 9, "event": "Returned", "id": "id1", "confirmed": True}
+    others = [turn for n in (2, 3) for turn in turns(f"b{n}", [asked(1, 4, "PAIR"), granted(1, 5, n, until=7)], [], None)]
+    assert not checkers(turns("a", [*frozen, told], [(2, 7)], None) + others)
+    assert checkers(turns("a", [*frozen, told], [], None) + others) == {"no counter"}
+
+
 def test_an_error_a_loss_and_an_answer_too_late_are_seen_unless_the_process_was_frozen() -> None:
     """G2 and the time limits of a checkout; a frozen process can be promised none of it."""
     cases = {

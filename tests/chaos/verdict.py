@@ -91,5 +91,5 @@ def _single(turns: Sequence[Turn]) -> Iterator[Violation]:
             yield Violation("error", f"{turn.who} after {turn.failed_at - turn.asked_at:.3f} s: {turn.failure}")
         if turn.lost_at < NEVER:
             yield Violation("lost", f"{turn.who} lost {turn.lease} at {turn.lost_at:.3f}")
-        if turn.answered_at - turn.asked_at > turn.patience_s + LATE_S:
+        if turn.patience_s + LATE_S < turn.answered_at - turn.asked_at < NEVER:  # who never rests is stuck
             yield Violation("overtime", f"{turn.who} was answered after {turn.answered_at - turn.asked_at:.3f} s of {turn.patience_s:.3f}")
