@@ -1,6 +1,7 @@
 """What ten thousand leases in one process cost, and what two hundred clients ask when they all lose their master at once.
 
-``python -m tests.bench.many PORT`` is the process with the leases; it prints what it measured as JSON.
+``python -m tests.bench.many PORT`` is the process with the leases, ``python -m tests.bench.many SERVERNAME CLIENTS`` one with a part of the clients; each
+prints what it measured as JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import sys
 import threading
 import time
 import tracemalloc
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-from tests.bench.counting import CountingTransport, counted_client
+from tests.bench.counting import counted_client
 from tests.bench.failover import elected_at, wait_until
 from tests.bench.pairs import ROOT, Figure, null_node
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 LEASES = 10_000
 RENEWAL_S = 60.0  # a third of the canned node's ttl
-CLIENTS = 200
+CLIENTS, PROCESSES = 200, 4  # two hundred keepers in one interpreter would measure its lock
 TTL_S = 3.0
 FAILOVERS = 3  # each takes seconds
 
@@ -71,10 +73,10 @@ def crowds(rounds: int) -> list[Figure]:
 
     failovers = min(rounds, FAILOVERS)
     with FakeTriad(features={"X": CLIENTS}, ttl_s=TTL_S) as triad, ExitStack() as stack:
-        crowd = [stack.enter_context(counted_client(triad.servername)) for _ in range(CLIENTS)]
-        held_leases = [client.checkout("X") for client, _ in crowd]
-        asked = [count for _ in range(failovers) for count in _asked_after_failover(triad, [transport for _, transport in crowd])]
-        lost = sum(not lease.valid for lease in held_leases)
+        parts = [stack.enter_context(_part(triad.servername)) for _ in range(PROCESSES)]
+        told = [word for _ in range(failovers) for word in _told_after_failover(triad, parts)]
+    asked = [count for word in told for count in word["asked"]]
+    lost = max(sum(word["lost"] for word in told[at : at + PROCESSES]) for at in range(0, len(told), PROCESSES))
     what = f"{CLIENTS} clients, ttl {TTL_S:g} s, {failovers} failovers"
     return [
         Figure(what=f"{what}: requests in the next second, most", ours=max(asked), goal="<= 3"),
@@ -83,8 +85,23 @@ def crowds(rounds: int) -> list[Figure]:
     ]
 
 
-def _asked_after_failover(triad: FakeTriad, transports: list[CountingTransport]) -> list[int]:
-    """How many requests each client began in the second after the election."""
+@contextmanager
+def _part(servername: str) -> Iterator[subprocess.Popen[str]]:
+    """A process with its share of the clients, once each of them holds its lease."""
+    command = [sys.executable, "-m", "tests.bench.many", servername, str(CLIENTS // PROCESSES)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _heard(process)
+        yield process  # its end of the pipe is closed then, and it ends
+
+
+def _heard(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    word: dict[str, Any] = json.loads(process.stdout.readline())
+    return word
+
+
+def _told_after_failover(triad: FakeTriad, parts: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+    """Kill the primary; what each process tells of the second after the election."""
     from palclient.transport import monotonic as same_clock
 
     lines = len(triad.secondary.log_lines())
@@ -92,13 +109,31 @@ def _asked_after_failover(triad: FakeTriad, transports: list[CountingTransport])
     wait_until(lambda: triad.secondary.is_master)
     elected = elected_at(triad.secondary, lines)
     wait_until(lambda: same_clock() > elected + 1.0)
-    asked = [sum(elected <= at < elected + 1.0 for at in transport.sent_at) for transport in transports]
+    for part in parts:
+        assert part.stdin is not None
+        print(elected, file=part.stdin, flush=True)
+    told = [_heard(part) for part in parts]
     triad.primary.restart()
     wait_until(lambda: triad.primary.is_master)
     settled = same_clock()
     wait_until(lambda: same_clock() > settled + TTL_S)  # every client has found the primary again
-    return asked
+    return told
+
+
+def keep_clients(servername: str, count: int) -> None:
+    """One process of the crowd: for each instant of an election that it reads, it tells how much each client asked in the second after it."""
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(counted_client(servername)) for _ in range(count)]
+        kept = [client.checkout("X") for client, _ in crowd]
+        print("{}", flush=True)
+        for line in sys.stdin:
+            elected = float(line)
+            asked = [sum(elected <= at < elected + 1.0 for at in transport.sent_at) for _, transport in crowd]
+            print(json.dumps({"asked": asked, "lost": sum(not lease.valid for lease in kept)}), flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(held(int(sys.argv[1]))))
+    if len(sys.argv) > 2:
+        keep_clients(sys.argv[1], int(sys.argv[2]))
+    else:
+        print(json.dumps(held(int(sys.argv[1]))))
