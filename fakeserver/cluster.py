@@ -37,6 +37,7 @@ class FakeTriad:
         heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).  With a license file, what 20 s of its
             HEARTBEAT_INTERVAL take.
         ttl_s: seconds that a lease lasts after a renewal; None for the smallest that outlasts a failover.
+        in_process: the nodes are threads of this process, and start within milliseconds; they fail as processes do, but share its fate.
         grants: whether the next master knows what was granted, or ("flexnet") starts empty and grants at once, as FLEXnet does (G5).
         ports: one for each node, in role order; None for free ones, or those of the license file.
         hosts: a loopback address for each node; None for 127.0.0.1, or with a license file for 127.0.0.1, .2 and .3.
@@ -62,6 +63,7 @@ class FakeTriad:
         primary_is_master: bool = True,
         heartbeat_s: float = 0.1,
         ttl_s: float | None = None,
+        in_process: bool = False,
         grants: Literal["replicated", "flexnet"] = "replicated",
         ports: Sequence[int] | None = None,
         hosts: Sequence[str] | None = None,
@@ -87,6 +89,7 @@ class FakeTriad:
         )
         self._start = _checked_start(start)
         self._state_dir = state_dir
+        self._inside = in_process
         self._nodes: tuple[FakeNode, ...] = ()
         self._entries: list[Entry] = []
         self._since_s = float("-inf")
@@ -96,7 +99,7 @@ class FakeTriad:
     def __enter__(self) -> Self:
         if self._nodes:
             raise FakeTriadError("This triad was started before; make another.")
-        self._house = house = House(self._plan.addresses, self._state_dir, self._plan.settings)
+        self._house = house = House(self._plan.addresses, self._state_dir, self._plan.settings, inside=self._inside)
         self._close = weakref.finalize(self, house.close)  # also at the end of the program
         self._nodes = tuple(FakeNode(process, self._entries.append) for process in house.processes)
         try:

@@ -8,8 +8,9 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fakeserver.clock import boot_name, now_s
 from fakeserver.disk import Disk, cluster_of
@@ -19,6 +20,11 @@ from fakeserver.process import FakeTriadError, NodeProcess, Port, require_packag
 from fakeserver.roles import Role
 from fakeserver.settings import Settings
 
+if TYPE_CHECKING:
+    from fakeserver.inside import NodeInside
+
+    AnyNode = NodeProcess | NodeInside
+
 QUORUM = 2
 SETTLE_LIMIT_S = 8.0  # below the limit of an order; a failover at the default heartbeat takes 0.4 s
 
@@ -26,30 +32,29 @@ SETTLE_LIMIT_S = 8.0  # below the limit of an order; a failover at the default h
 class House:
     """Three node processes, none of them started yet; ``close`` kills and reaps what runs, frozen or not.
 
-    ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster``, ``folder`` and ``lasting``.
+    ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster``, ``folder`` and ``lasting``.  ``inside``: the
+    nodes are threads of this process.
     """
 
     def __init__(
-        self, addresses: Sequence[tuple[str, int | None]], state_dir: str | os.PathLike[str] | None, settings: Callable[..., Settings]
+        self,
+        addresses: Sequence[tuple[str, int | None]],
+        state_dir: str | os.PathLike[str] | None,
+        settings: Callable[..., Settings],
+        *,
+        inside: bool = False,
     ) -> None:
         require_packages()
         self._owner_pid = os.getpid()
         with ExitStack() as stack:
             self.folder = Path(state_dir).resolve() if state_dir is not None else _passing_folder(stack)
             ports = [_port(stack, address) for address in addresses]
-            midwife = Midwife()
-            stack.callback(midwife.close)
-            watcher = Watcher() if NEEDS_WATCHER else None
-            if watcher is not None:
-                stack.callback(watcher.close)
+            make = _inside if inside else _maker_of_processes(stack)
             triad = tuple(port.address for port in ports)
             cluster = self._cluster()
             self.processes = tuple(
-                NodeProcess(
-                    settings(role=role.value, triad=triad, cluster=cluster, folder=str(self.folder / role.value), lasting=state_dir is not None),
-                    port,
-                    midwife=midwife,
-                    watcher=watcher,
+                make(
+                    settings(role=role.value, triad=triad, cluster=cluster, folder=str(self.folder / role.value), lasting=state_dir is not None), port
                 )
                 for role, port in zip(Role, ports, strict=True)
             )
@@ -87,7 +92,7 @@ class House:
         return between_s
 
     @staticmethod
-    def _settle(up: Sequence[NodeProcess]) -> None:
+    def _settle(up: Sequence[AnyNode]) -> None:
         if len(up) < QUORUM:
             return
         answers = _ordered([(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up])
@@ -111,13 +116,13 @@ class House:
             process.kill()
 
 
-def _ordered(orders: Sequence[tuple[NodeProcess, str, Mapping[str, object]]]) -> list[dict[str, Any]]:
+def _ordered(orders: Sequence[tuple[AnyNode, str, Mapping[str, object]]]) -> list[dict[str, Any]]:
     """Give orders to several nodes at once, and wait for all answers."""
     told = [(process, process.tell(name, **words)) for process, name, words in orders]
     return [process.hear(number) for process, number in told]
 
 
-def _term_on_disk(process: NodeProcess) -> int:
+def _term_on_disk(process: AnyNode) -> int:
     disk = _disk(process.settings)
     try:
         ballot = disk.load().ballot
@@ -152,3 +157,19 @@ def _port(stack: ExitStack, address: tuple[str, int | None]) -> Port:
     port = Port(*address)
     stack.callback(port.release)
     return port
+
+
+def _maker_of_processes(stack: ExitStack) -> Callable[[Settings, Port], AnyNode]:
+    """What makes a node that has a process of its own."""
+    midwife = Midwife()
+    stack.callback(midwife.close)
+    watcher = Watcher() if NEEDS_WATCHER else None
+    if watcher is not None:
+        stack.callback(watcher.close)
+    return partial(NodeProcess, midwife=midwife, watcher=watcher)
+
+
+def _inside(settings: Settings, port: Port) -> AnyNode:
+    from fakeserver.inside import NodeInside  # who has processes need not load it
+
+    return NodeInside(settings, port)

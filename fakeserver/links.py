@@ -68,7 +68,7 @@ class Link:
                     await self._try(self._waiting.popleft())
                 self._wanted.clear()
         finally:
-            self._hang_up()
+            self.hang_up()
 
     async def _try(self, request: bytes) -> None:
         era = self._era
@@ -77,7 +77,7 @@ class Link:
                 body = await self._exchange(request)
         except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
             body = None
-            self._hang_up()
+            self.hang_up()
         if body is None:
             self._look_elsewhere()
         elif era == self._era:
@@ -85,7 +85,7 @@ class Link:
 
     def _look_elsewhere(self) -> None:
         if len(self._ports) > 1:
-            self._hang_up()
+            self.hang_up()
             self._ports.rotate(-1)
 
     async def _exchange(self, request: bytes) -> bytes | None:
@@ -94,7 +94,7 @@ class Link:
             try:
                 return await self._ask(*self._streams, request)
             except (OSError, EOFError):
-                self._hang_up()
+                self.hang_up()
         self._streams = await asyncio.open_connection(self._host, self._ports[0])
         return await self._ask(*self._streams, request)
 
@@ -108,7 +108,8 @@ class Link:
         body = await reader.readexactly(int(length[1]))
         return body if head.startswith(b"HTTP/1.1 200 ") else None
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connection at once."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None

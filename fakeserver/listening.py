@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 from enum import Enum
 
 import uvicorn
@@ -38,14 +39,22 @@ class Listening:
             return
         if wanted is Port.DEAF and sys.platform != "linux":
             raise NotImplementedError("drop_syn: only Linux leaves a connection unanswered when too many wait; use blackhole or refuse.")
-        self._close()
+        self.close()
         self._is = wanted
         if wanted is Port.OPEN:
             await self._open()
         elif wanted is Port.DEAF:
             self._fill()
 
-    def _close(self) -> None:
+    def stop_accepting(self) -> None:
+        """Take nobody in any more.  To be followed by ``close`` some turns of the loop later: asyncio loses who is being taken in while it closes."""
+        for server in self._server.servers:
+            for listener in server.sockets:
+                with suppress(NotImplementedError):  # Windows' loop, which has no such trouble
+                    asyncio.get_running_loop().remove_reader(listener.fileno())
+
+    def close(self) -> None:
+        """Let nobody in any more."""
         for server in self._server.servers:
             server.close()
         self._server.servers.clear()

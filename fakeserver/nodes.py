@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fakeserver import faults as values
 from fakeserver.clock import now_s
@@ -17,6 +17,9 @@ from fakeserver.faults import Fault, Fill, GarbageKind, fault, to_json
 from fakeserver.journal import Entry, read_entries, read_log_lines
 from fakeserver.process import FakeTriadError, NodeProcess
 from fakeserver.settings import named
+
+if TYPE_CHECKING:
+    from fakeserver.inside import NodeInside
 
 ASK_LIMIT_S = 2.0  # a node answers within a millisecond, or it is frozen
 POLL_S = 0.005  # an eightieth of the default failover time
@@ -29,7 +32,7 @@ class FakeNode:
     in which it runs.  Each raises ValueError when a setting is out of its range.
     """
 
-    def __init__(self, process: NodeProcess, note: Callable[[Entry], object]) -> None:
+    def __init__(self, process: NodeProcess | NodeInside, note: Callable[[Entry], object]) -> None:
         self._process = process
         self._note = note
         self._faults: tuple[Fault, ...] = ()

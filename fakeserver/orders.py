@@ -59,6 +59,19 @@ class Orders:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def stop(self) -> None:
+        """An orderly stop."""
+        self._shell.stop()
+
+    def cut_off(self) -> None:
+        """Let the node do and say nothing any more, as if its process had been killed; ``close_port`` is to follow."""
+        self._shell.cut_off()
+        self._stage.cut_off()
+
+    def close_port(self) -> None:
+        """Let the port refuse, some turns of the loop later."""
+        self._stage.close_port()
+
     async def close(self) -> None:
         """End what runs for faults."""
         await self._ghosts.close()

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,7 @@ def _options_beside(license_file: LicenseFile) -> str | None:
     return next((str(path) for path in paths if path.is_file()), None)
 
 
+@cache
 def _software() -> str:
     try:
         return f"fakeserver/{metadata.version('palclient')}"

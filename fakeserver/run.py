@@ -162,11 +162,21 @@ class Life:
         return next(dict(effect.body) for effect in effects if isinstance(effect, Answer) and effect.token == 0)
 
 
-async def run(settings: Settings, listener: socket.socket, *, line: Line | None, faults: Sequence[Fault] = (), when_ready: Callable[[], None]) -> End:
+async def run(
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    line: Line | None,
+    faults: Sequence[Fault] = (),
+    when_ready: Callable[[], None],
+    when_staged: Callable[[Orders], object] | None = None,
+    die: Callable[[], object] | None = None,
+) -> End:
     """Run a node until it halts.  State that cannot be this node's is such an end, too.
 
     ``line`` leads to the parent: an order of its stops the node, or plays a fault; its end ends the process at once.  ``faults`` are played from
-    the start.
+    the start.  A node inside a process that is not its own gets ``when_staged``, which is told who takes its orders, and ``die``, its way to end
+    without a goodbye.
     """
     folder = Path(settings.folder)
     disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting)
@@ -178,7 +188,7 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
         return End(reason=str(refused), exit_code=EXIT_REFUSED)
     recorder = Recorder(folder, wall_epoch_s=wall_epoch_s())
     shell = life.begin(recorder)
-    shell.die = _die
+    shell.die = die or _die
     orders: list[Orders] = []
 
     async def staged(stage: Stage) -> None:
@@ -186,6 +196,8 @@ async def run(settings: Settings, listener: socket.socket, *, line: Line | None,
         await orders[0].play(faults)
         if line is not None:
             _obey(line, orders[0])
+        if when_staged is not None:
+            when_staged(orders[0])
 
     recorder.happened("started", {"pid": os.getpid()}, now_s())
     life.note_papers(recorder)

@@ -308,5 +308,15 @@ class Stage:
         else:
             await self._listening.be(Port.DEAF if self.weather.find(DropSyn) else Port.OPEN)
 
+    def cut_off(self) -> None:
+        """Close all connections at once, as the end of a process does, and take none on any more; ``close_port`` is to follow."""
+        self._listening.stop_accepting()
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def close_port(self) -> None:
+        """Let the port refuse."""
+        self._listening.close()
+
     def _connections(self) -> list[Any]:
         return list(self._server.server_state.connections)

@@ -11,6 +11,7 @@ import errno
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -225,6 +226,17 @@ class Shell:
         body: Mapping[str, object] = answer.result().body
         return body
 
+    def cut_off(self) -> None:
+        """Do, write and say nothing any more, as if the process had been killed in this moment."""
+        self.end("killed", EXIT_FAILED)
+        self._turn_away(_stopping())
+        if self._timer is not None:
+            self._timer.cancel()
+        for link, _ in self._links.values():
+            link.hang_up()
+        self._disk.close()
+        self._recorder.close()
+
     async def close(self) -> None:
         """End all that runs for this node."""
         if self._timer is not None:
@@ -364,6 +376,8 @@ async def serve(
 
 def stop_on_signals(shell: Shell) -> None:
     """Let SIGTERM and SIGINT end the node in good order, in the place of uvicorn's own way, which knows of no handover (E6)."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # a node inside somebody else's process, whose signals are not ours
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(shell.stop))

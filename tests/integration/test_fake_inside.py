@@ -1,0 +1,125 @@
+"""The fake triad inside this process: the same faults with the same effect, without a process to start (issue "the triad in full")."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakeserver import FakeTriad, FakeTriadError
+from fakeserver.clock import now_s
+from palclient import Client
+from tests.integration.test_fake_triad import LIMIT_S, ask, in_use, refuses_connections, take_seat, wait_until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def triad() -> Iterator[FakeTriad]:
+    """A triad inside this process, which serves."""
+    with FakeTriad(features={"X": 2}, in_process=True) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        yield triad
+
+
+def threads() -> list[str]:
+    """The threads of nodes that live."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fakeserver ")]
+
+
+def test_a_seat_survives_the_kill_of_its_master_and_its_return(triad: FakeTriad) -> None:
+    """G2, T4, T5: as with processes; the killed node says nothing more, and its port refuses."""
+    name = str(uuid.uuid4())
+    assert take_seat(triad.primary, name)[0] == 201
+    triad.primary.kill()
+    assert (triad.primary.state, triad.primary.pid) == ("down", None)
+    assert refuses_connections(triad.primary)
+    master = triad.wait_for_master(LIMIT_S)
+    assert master is triad.secondary
+    assert take_seat(master, name)[0] == 200
+    triad.primary.restart()
+    wait_until(lambda: triad.primary.is_master, "the primary takes mastership back")
+    assert in_use(triad) == 1
+
+
+def test_a_frozen_node_accepts_connections_and_answers_nobody(triad: FakeTriad) -> None:
+    """F: as SIGSTOP; what it was asked meanwhile it answers when it goes on, and it serves no more."""
+    triad.primary.pause()
+    assert triad.primary.state == "frozen"
+    with socket.create_connection((triad.primary.host, triad.primary.port), timeout=LIMIT_S) as waiting:
+        waiting.sendall(b"GET /v1/usage HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert triad.wait_for_master(LIMIT_S) is triad.secondary
+        assert triad.primary.status(timeout=0.05) is None
+        triad.primary.resume()
+        waiting.settimeout(LIMIT_S)
+        assert waiting.recv(100)[:13] in {b"HTTP/1.1 421 ", b"HTTP/1.1 503 "}
+
+
+def test_a_frozen_node_can_be_killed_and_started_again(triad: FakeTriad) -> None:
+    """F."""
+    triad.tertiary.pause()
+    triad.tertiary.kill()
+    assert refuses_connections(triad.tertiary)
+    triad.tertiary.restart()
+    wait_until(lambda: triad.tertiary.state == "standby", "the tertiary follows")
+
+
+def test_a_master_that_is_stopped_hands_over(triad: FakeTriad) -> None:
+    """E6: to a successor that has been heard in both directions, which takes a heartbeat or two."""
+    (serving,) = triad.journal.named("serving")
+    wait_until(lambda: now_s() - serving.at_s > 0.3, "three heartbeats have passed")
+    triad.primary.stop()
+    assert triad.wait_for_master(LIMIT_S) is triad.secondary
+    assert triad.journal.named("handed_over")
+
+
+def test_faults_failpoints_and_a_reset(triad: FakeTriad) -> None:
+    """F: links, connections, a death in the midst of things; then everything as new, at the same ports."""
+    triad.partition("primary", "secondary")
+    triad.tertiary.refuse()
+    assert refuses_connections(triad.tertiary)
+    triad.heal()
+    triad.wait_until_serving(LIMIT_S)
+    assert take_seat(triad.primary, str(uuid.uuid4()))[0] == 201
+    triad.primary.fail_at("after_persist_before_replicate")
+    with pytest.raises((OSError, ValueError)):
+        take_seat(triad.primary, str(uuid.uuid4()))
+    triad.primary.wait_down(LIMIT_S)
+    triad.reset()
+    assert triad.primary.is_master
+    assert in_use(triad) == 0
+
+
+def test_a_client_is_served_through_a_failover(triad: FakeTriad, tmp_path: Path) -> None:
+    """The product's own promise, in one process."""
+    with Client(ini=triad.write_ini(tmp_path / "palclient.ini")) as client, client.checkout("X") as lease:
+        triad.primary.kill()
+        triad.wait_for_master(LIMIT_S)
+        wait_until(lambda: lease.term == triad.secondary.term, "the lease is renewed at the new master")
+        lease.ensure_held()
+        assert in_use(triad) == 1
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """Style 16: threads, ports, frozen nodes; and a second triad on the same state finds what the first one left."""
+    name = str(uuid.uuid4())
+    with FakeTriad(features={"X": 2}, in_process=True, state_dir=tmp_path) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        assert len(threads()) == 3
+        take_seat(triad.primary, name)
+        triad.secondary.pause()
+    assert threads() == []
+    assert all(refuses_connections(node) for node in triad.nodes)
+    with FakeTriad(features={"X": 2}, in_process=True, state_dir=tmp_path) as triad:
+        master = triad.wait_for_master(LIMIT_S)
+        assert ask(master, "GET", "/v1/usage")[1]["features"][0]["holders"][0]["id"] == name
+        with (
+            pytest.raises(FakeTriadError, match="is in use"),
+            FakeTriad(features={"X": 2}, in_process=True, state_dir=tmp_path),
+        ):
+            pass
+    assert threads() == []
