@@ -203,11 +203,13 @@ _HOST = "Host names have letters, digits, hyphens, dots and underscores."
 
 _START, _END = r"(?<![^,\s])", r"(?![^,\s])"  # of an entry
 
+_REMARK = r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))|\A[^;,]*@[^;,]*,[^;,]*,[^;,]*(;)(?=[^;,@]*\Z)"  # the latter: behind three servers
+_COLON = rf"[^,\s\[](:)(?=[0-9]*@)|{_START}(?=[\w.-]*[G-Zg-z])[A-Za-z][\w.-]*(:)(?=[A-Za-z])"  # the latter: between two names, and in no IPv6 address
 #: What a value may show of its writer's intention (N3, N4, N5): a pattern whose group, if it has one, is under the caret; what is
 #: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.  They are compiled when one is needed.
 _SIGNS = (
     (r";(?=[\s;]*\Z)", "a semicolon ends the value", f"Leave it out. {_SEMICOLON}"),
-    (r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))", "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
+    (_REMARK, "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
     (r"\A(?=[^,]*,)[^;]*(;)", "commas and semicolons are mixed", _SEMICOLON),
     (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
     (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
@@ -229,11 +231,11 @@ _SIGNS = (
     (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", f"{_MISSING} A value ends with its line."),
     (r"\A,", "the value starts with a comma", _MISSING),
     (r",\s*(,)", "nothing stands between two commas", _MISSING),
-    (r"[^,\s\[](:)(?=[0-9]*@)", "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
+    (_COLON, "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
     (r"(?:(?<=@)|(?<![^,\s]))[0-9A-Fa-f.]*:[0-9A-Fa-f]*:", "an IPv6 address needs brackets", "It is written 27000@[2001:db8::7]."),
     (rf"{_START}[0-9]+(:)", "a colon stands between port and host", "A server is written port@host, with an '@' between them."),
-    (rf"(?:{_START}|@)[^,@\[\s:]+(:)", "a colon stands between host and port", _PORT_FIRST),
-    (r"[ \t]+(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
+    (rf"(?:{_START}|@)(?:[^,@\[\s:]+|\[[0-9A-Fa-f:.]+\])(:)", "a colon stands between host and port", _PORT_FIRST),
+    (rf"{_START}[^,\s@]+([ \t]+)(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
     (r"[^,\s](\s)\s*(?=[^,\s])", "a blank does not separate servers", f"{_COMMAS} Host names have no blanks."),
     (r"@[^,@]*(@)", "one server has two '@'", "A server is port@host. If two servers were meant, a comma is missing between them."),
     (rf"{_START}[^,@\s]*[^,@\s0-9][^,@\s]*@[0-9]+{_END}", "host and port have changed places", _PORT_FIRST),
@@ -302,7 +304,7 @@ _SEPARATOR = r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t]
 
 #: An entry written in another way, and how it is written here.
 _REWRITES = (
-    (r"@?([^@:\s]+):([0-9]{1,5})", r"\2@\1"),  # host:port
+    (r"@?([^@:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", r"\2@\1"),  # host:port
     (r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)", r"\1@\2"),  # port:host
     (r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})", r"\2@\1"),  # host@port
     (r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)", r"\1@[\2]"),  # IPv6 without brackets
@@ -315,6 +317,7 @@ def _suggestion(text: str) -> str | None:
         return None
     value = _plain(_without_remark(_body(text)[1]))
     value = re.sub(r"(?i)^\s*servername\s*=", "", value)
+    value = re.sub(r"(?:^|(?<=[,;|]))(\s*[0-9]{1,5})[ \t]+@", r"\1@", value)  # the blank stands in an entry, not between two
     entries = [_rewritten(entry) for entry in re.split(_SEPARATOR, value)]
     found = _examine(",".join(filter(None, entries)))
     return None if isinstance(found, _Fault) else ",".join(map(str, found))
@@ -322,7 +325,7 @@ def _suggestion(text: str) -> str | None:
 
 def _without_remark(body: str) -> str:
     remark = next((match for pattern, what, _ in _SIGNS if "comment" in what and (match := re.search(pattern, body, re.ASCII))), None)
-    return body[: remark.start()] if remark is not None else body
+    return body[: remark.start(remark.lastindex or 0)] if remark is not None else body
 
 
 def _plain(value: str) -> str:

@@ -69,9 +69,11 @@ def run(options: argparse.Namespace) -> int:
         if options.verify:
             _verify(plan, options)
         report = _as_if(plan) if options.dry_run or options.check else _apply(plan, options)
-        if table is not None:
-            write_table(table, report)
-    _tell(report, plan, options)
+        try:
+            if table is not None:
+                write_table(table, report)
+        finally:
+            _tell(report, plan, options)  # also when there is no room for the table: the files have been changed
     return _exit_code(report, options)
 
 
@@ -166,7 +168,7 @@ def _exit_code(report: RedirectReport, options: argparse.Namespace) -> int:
 def listed(name: str) -> list[str]:
     r"""The paths of a list file: a line each, in UTF-8 or, as PowerShell writes them, UTF-16; or with NUL bytes between, as ``find -print0`` writes them.
 
-    Blanks around a path and one pair of double quotes are dropped.  Raises ``ConfigError``.
+    Blanks around a path and one pair of double quotes are dropped, but between NUL bytes nothing is: there the name is exact.  Raises ``ConfigError``.
     """
     try:
         raw = sys.stdin.buffer.read(_LIST_LIMIT_BYTES + 1) if name == "-" else _read(name)
@@ -177,9 +179,10 @@ def listed(name: str) -> list[str]:
         raise ConfigError(f"{name}: the list has more than {_LIST_LIMIT_BYTES} bytes.", path=name)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         lines = raw.decode("utf-16", "replace").splitlines()
+    elif b"\0" in raw:
+        return [os.fsdecode(piece) for piece in raw.split(b"\0") if piece]
     else:
-        pieces = raw.removeprefix(b"\xef\xbb\xbf").split(b"\0") if b"\0" in raw else raw.removeprefix(b"\xef\xbb\xbf").splitlines()
-        lines = [os.fsdecode(piece) for piece in pieces]
+        lines = [os.fsdecode(piece) for piece in raw.removeprefix(b"\xef\xbb\xbf").splitlines()]
     trimmed = [line.strip() for line in lines]
     return [line[1:-1] if len(line) > 1 and line[0] == line[-1] == '"' else line for line in trimmed if line]
 

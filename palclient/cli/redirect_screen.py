@@ -116,6 +116,7 @@ def write_table(file: TextIO, report: RedirectReport) -> None:
     table = csv.writer(file)
     table.writerow(_COLUMNS)
     table.writerows(_row(outcome).values() for outcome in report.outcomes)
+    file.flush()
 
 
 def say_report(report: RedirectReport, plan: RedirectPlan | None = None) -> None:

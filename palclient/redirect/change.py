@@ -129,7 +129,7 @@ def _change(path: str, target: str, document: IniDocument, wish: Wish) -> FileCh
     first = entries[0] if len(entries) == 1 else document.servername_entry()
     outcome = FileOutcome(path=path, status=Status.RIGHT, line=first.line, old=first.value, new=first.value)
     old = _parsed(first.value)
-    if wish.only_from not in {None, old}:
+    if wish.only_from is not None and (old is None or not _is_same(old, wish.only_from)):
         reason = f"SERVERNAME is {first.value!a}, which is not what --from names"
         return replace(outcome, status=Status.SKIPPED, why=Why.OTHER_SERVERNAME, reason=reason, new="")
     new = wish.after(old)
@@ -137,9 +137,9 @@ def _change(path: str, target: str, document: IniDocument, wish: Wish) -> FileCh
         document.servername()  # raises what is wrong with the value, and where
     is_plain = len(entries) == len(everywhere) and document.encoding == "8-bit"
     warnings = () if is_plain else document.warnings()
-    if new == old:
-        return replace(outcome, warnings=warnings)
     assert new is not None
+    if old is not None and _is_same(new, old):
+        return replace(outcome, warnings=warnings)
     splices = tuple(_splice(document, entry, str(new)) for entry in entries)
     warnings += tuple(warning for entry in entries for warning in _remark_warning(entry))
     change = FileChange(
@@ -162,6 +162,12 @@ def _parsed(value: str) -> ServerName | None:
         return parse_servername(value)
     except ServerNameError:
         return None
+
+
+def _is_same(one: ServerName, other: ServerName) -> bool:
+    """Whether both name the same servers in the same order; hosts compare without regard to case (N2)."""
+    here, there = ([(endpoint.host.lower(), endpoint.port) for endpoint in some.endpoints] for some in (one, other))
+    return here == there
 
 
 def _splice(document: IniDocument, entry: IniEntry, text: str) -> Splice:

@@ -254,6 +254,27 @@ def test_a_list_is_read_as_the_usual_tools_write_it(tool: Tool, content: bytes) 
     assert "2 changed" in tool("--to", NEW, "--list", "list.txt").out
 
 
+def test_names_between_nul_bytes_are_taken_exactly(tool: Tool) -> None:
+    """R1, R6: find -print0 is for names that a line cannot hold."""
+    (tool.folder / "list.txt").write_bytes(b' "a".ini \0new\nline.ini\0')
+    assert listed("list.txt") == [' "a".ini ', "new\nline.ini"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_report_for_which_there_is_no_room_does_not_hide_what_was_done(tool: Tool) -> None:
+    """R6: the files have been changed, and the way back is told."""
+    path = tool.ini()
+    program = "import sys; from palclient.cli.redirect import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "--to", NEW, "--journal", "j", "--report", "/dev/full", path.name]
+    said = subprocess.run(
+        command, cwd=tool.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (said.returncode, path.read_text()) == (1, TEXT.replace(OLD, NEW))
+    assert "1 changed" in said.stdout
+    assert "To go back" in said.stdout
+    assert os.strerror(errno.ENOSPC) in said.stderr
+
+
 def test_a_list_that_cannot_be_read_says_so(tool: Tool) -> None:
     """R6."""
     with pytest.raises(ConfigError, match="the list cannot be read"):

@@ -112,6 +112,10 @@ def test_what_is_no_port_and_no_host_is_refused_at_its_place(text: str, position
         ("27000@a ; 27000@b", None),
         ("27000@a ; old server", "27000@a"),
         ("27000@a ;old", "27000@a"),
+        ("27000@a,27000@b,27000@c; old server", "27000@a,27000@b,27000@c"),
+        ("27000@a,27000@b,27000@c;old", "27000@a,27000@b,27000@c"),
+        ("27000@a,27000@b,27000@c;27000@d", None),
+        ("a,b,c;d", None),
         ("27000@a;27000@b;27000@c;27000@d", None),
         (";", None),
         ("license.lic;27000@b", None),
@@ -127,6 +131,23 @@ def test_a_semicolon_is_always_refused_with_its_reason(text: str, suggestion: st
     assert suggestion is None or suggestion in str(error)
 
 
+@pytest.mark.parametrize(
+    "text, what, position, suggestion",
+    [
+        ("27000 @lic1, 27000 @lic2, 27000 @lic3", "a blank stands beside the '@'", 5, TRIAD),
+        ("@lic1 @lic2 @lic3", "a blank does not separate servers", 5, "@lic1,@lic2,@lic3"),
+        ("lic1:lic2:lic3", "a colon does not separate servers", 4, None),
+        ("[2001:db8::7]:27000", "a colon stands between host and port", 13, "27000@[2001:db8::7]"),
+        ("@[2001:db8::7]:27000", "a colon stands between host and port", 14, "27000@[2001:db8::7]"),
+    ],
+)
+def test_other_signs_between_servers_or_in_them_are_told_by_what_was_meant(text: str, what: str, position: int, suggestion: str | None) -> None:
+    """N4."""
+    error = refused(text)
+    assert what in str(error)
+    assert (error.position, error.suggestion) == (position, suggestion)
+
+
 def test_a_value_that_mixes_commas_and_semicolons_is_told_so() -> None:
     """N3."""
     assert "mixed" in str(refused("27000@a,27000@b;27000@c"))
@@ -136,6 +157,7 @@ def test_a_value_that_mixes_commas_and_semicolons_is_told_so() -> None:
 def test_a_semicolon_before_a_remark_is_told_that_ini_files_have_no_comments_in_a_line() -> None:
     """I1, N3."""
     assert "comment needs a line of its own" in str(refused("27000@a ; old server"))
+    assert "comment needs a line of its own" in str(refused("27000@a,27000@b,27000@c; old server"))
     assert "comment" not in str(refused("27000@a;27000@b"))
 
 
