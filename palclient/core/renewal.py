@@ -66,6 +66,7 @@ class Leases:
         self.renews_at = inf  # when the flows will look again by themselves
         self.turns_at = inf
         self.renewals = 0  # confirmed so far, each lease by itself
+        self.spread = 0.0  # where in its tenth a renewal goes out, drawn for each batch: leases that were confirmed together stay together
 
     @property
     def is_empty(self) -> bool:
@@ -141,6 +142,7 @@ class Leases:
 
     def confirm(self, ids: tuple[str, ...], sent_at: float, renewed: Renewed) -> None:
         """What a master's answer to a batch means for each lease in it."""
+        self.spread = self.luck()
         for lease_id in ids:
             result = renewed.results.get(lease_id)
             if isinstance(result, float) and result >= LEAST_TTL_S:
@@ -191,7 +193,9 @@ class Leases:
 
     def _schedule(self, record: LeaseRecord) -> None:
         third_s = record.ttl_s / 3
-        record.due_at = record.confirmed_at + third_s * (EARLY + (1 - EARLY) * self.luck())
+        if not self.kept:
+            self.spread = self.luck()
+        record.due_at = record.confirmed_at + third_s * (EARLY + (1 - EARLY) * self.spread)
         record.suspect_at = record.due_at + attempt_s(record.ttl_s)
 
     # --- watching ---

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -90,6 +91,20 @@ def test_leases_that_may_be_renewed_go_with_the_first_that_must() -> None:
     assert [(at, ids_of(call)) for at, call in keeping.asked("renewals")] == [(60.0, ("a", "b"))]
     keeping.until(70.0)
     assert keeping.asked("renewals")[1][1].request.body == b'{"ids":["c"]}'
+
+
+def test_leases_that_were_taken_one_after_the_other_come_together_in_few_requests() -> None:
+    """Issue 4: renewals of many leases cost little; a luck of each lease's own would break every batch into a hundred."""
+    keeping, luck = Keeping(), Random(4)
+    keeping.leases.luck = luck.random
+    for number in range(1000):
+        keeping.hold(f"lease-{number}")
+        keeping.until(number / 100)
+    keeping.until(500.0)
+    times = [at for at, _ in keeping.asked("renewals")]
+    assert sum(at < 70 for at in times) <= 30  # ten seconds of leases, and up to six that one request may wait for more
+    assert sum(at >= 70 for at in times) <= 8 * 10
+    assert keeping.events == []
 
 
 def test_ten_thousand_leases_take_ten_requests() -> None:
