@@ -92,6 +92,7 @@ class _Node:
     followed_at: float = -inf  # when a hint last led here
     hurried_at: float = -inf  # when it was last to be asked again at once
     hinted_term: int = -1  # the term of that hint
+    laid_down: int = -1  # the term in which it was master, and says that it is not any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,8 @@ class Pursuit:
             return None
         remaining_s = min(remaining_s, MAX_PARK_S + WORD_S)
         wait_s = min(MAX_PARK_S, ceil(remaining_s) if node.spoke else floor(remaining_s - WORD_S))
-        return Parking(wait_s=wait_s, after_term=self.suspect_term) if wait_s >= 1 else None
+        after_term = self.suspect_term - (node.laid_down == self.suspect_term)  # it may take up again what it laid down
+        return Parking(wait_s=wait_s, after_term=after_term) if wait_s >= 1 else None
 
     def _is_asked(self, index: int) -> bool:
         return any(asked.call.node == index for asked in self.open.values())
@@ -266,6 +268,7 @@ class Pursuit:
         index, probe_s = asked.call.node, self.means.policy.probe_s
         if problem.name in known.NOT_SERVING:
             self.nodes[index].names_master = problem.master is not None
+            self._believe_its_end(asked, problem)
         elif problem.name == "overloaded":
             self.nodes[index].names_master |= asked.master_term is not None
         if problem.name == "overloaded":
@@ -273,6 +276,12 @@ class Pursuit:
         elif problem.name != "not-master" or not self._follow(problem, now):
             self._again(index, now if self._may_hold_again(asked, problem, now) else now + probe_s)
             self._widen(now)
+
+    def _believe_its_end(self, asked: _Open, problem: Problem) -> None:
+        """A master that says itself that it serves no more has failed: the others, who may not know it yet, are to wait for the next."""
+        if asked.master_term is not None and problem.master is None:
+            self.nodes[asked.call.node].laid_down = asked.master_term
+            self.suspect_term = max(self.suspect_term, asked.master_term)
 
     def _pause(self, asked: _Open, pause_s: float, now: float) -> None:
         """A master that is overloaded keeps the request: others could do no better.  Any other node is only left alone for that time."""

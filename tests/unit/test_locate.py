@@ -145,6 +145,27 @@ def test_beside_a_frozen_master_the_request_is_parked_at_the_others() -> None:
     assert one.took_s == 0.401
 
 
+@pytest.mark.parametrize("part", [no_quorum(7, holds=False), electing(7, holds=False)])
+def test_when_the_master_says_itself_that_it_serves_no_more_the_others_hold_the_request(part: Part) -> None:
+    """Protocol, Parking: that term was seen to fail, though its followers do not know it yet."""
+    one = triad(part, standby("primary", 7), standby("primary", 7))
+    one.knows_master()
+    one.at(0.4, "secondary", master(8))
+    taken = one.checkout()
+    assert (taken.grant.term, one.took_s) == (8, 0.401)
+    assert after_terms(one, "secondary") == after_terms(one, "tertiary") == ["7"]
+
+
+def test_a_master_that_lost_its_quorum_for_a_moment_serves_what_it_holds_in_the_same_term() -> None:
+    """E5: it may take up again what it laid down; the others wait for the next term, and it does not."""
+    one = triad(no_quorum(7), standby("primary", 7), standby("primary", 7))
+    one.knows_master()
+    one.at(0.4, "primary", master(7))
+    taken = one.checkout()
+    assert (taken.grant.term, one.took_s) == (7, 0.401)
+    assert after_terms(one, "primary") == [None, "6"]
+
+
 def test_an_attempt_at_a_frozen_master_ends_after_t_and_is_repeated_no_oftener_than_every_half_second() -> None:
     """Design, Flows, Attempts: T is 1 s at first while no ttl is known; probes at most every 0.5 s per node."""
     one = triad(frozen(), electing(7), electing(7))
