@@ -83,7 +83,7 @@ class Run:
         stage = Stage(self._triad, self._crew, random.Random(f"{self._seed} {number}"))
         try:
             self._act(stage, kind)
-            outcome.orphaned = self._settle() + stage.left_behind
+            outcome.orphaned = self._settle()
         except (Stuck, FakeTriadError) as error:
             outcome.violations.append(Violation("stuck", f"{error}"))
         outcome.note = stage.note
@@ -132,6 +132,9 @@ class Run:
             read += own
             if served_at is not None:
                 _measure(outcome, own, lines, (stage.fault_at, served_at))
+        left = stage.left_behind & {turn.lease for turn in read}  # of a checkout under way when its program ended, nobody is told; its seat runs out
+        outcome.orphaned += len(left)
+        outcome.note += f"{len(stage.left_behind - left)} under way at the end" if stage.left_behind - left else ""
         found = list(verdicts(read))
         outcome.election_s = None if served_at is None else served_at - stage.fault_at
         outcome.checkouts = len(read)

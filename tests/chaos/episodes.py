@@ -29,7 +29,7 @@ class Stage:
     dice: random.Random
     fault_at: float = 0.0
     note: str = ""
-    left_behind: int = 0  # seats that a program that has ended still holds
+    left_behind: frozenset[str] = frozenset()  # leases that are still taken when the program that took them has ended
 
     def strike(self, fault: Callable[[], object]) -> None:
         """Do it, and remember when."""
@@ -211,8 +211,8 @@ def client_exit(stage: Stage) -> None:
     """A client's program ends, with what it holds; its seats are back when it has ended."""
     victim = stage.victim()
     stage.strike(victim.exit)
-    holders = [each["holder"]["pid"] for feature in stage.triad.usage()["features"] for each in feature["holders"]]
-    stage.left_behind = holders.count(victim.process.pid)
+    holders = [each for feature in stage.triad.usage()["features"] for each in feature["holders"]]
+    stage.left_behind = frozenset(each["id"] for each in holders if each["holder"]["pid"] == victim.process.pid)
     stage.let(0.2, 0.5)
 
 
