@@ -43,15 +43,14 @@ class ParentGone(Exception):
 
 def die_with_parent(parent_pid: int) -> None:
     """In a child, on Linux: let the kernel kill this process when the thread that started it ends.  Raises ParentGone when it has ended already."""
-    if sys.platform != "linux":
-        return
-    import ctypes
+    if sys.platform == "linux":
+        import ctypes
 
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-    if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "the kernel does not let this process die with its parent")
-    if os.getppid() != parent_pid:
-        raise ParentGone
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+        if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "the kernel does not let this process die with its parent")
+        if os.getppid() != parent_pid:
+            raise ParentGone
 
 
 def watch_commands(descriptor: int, *, on_line: Callable[[str], object], on_end: Callable[[], object]) -> threading.Thread:

@@ -274,12 +274,13 @@ class NodeProcess:
 
     def _wait_changed(self, pid: int, flag: int) -> None:
         """Wait until the kernel says that the child has stopped, or gone on."""
-        deadline = time.monotonic() + SIGNAL_LIMIT_S
-        while os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
-            if time.monotonic() > deadline:
-                raise FakeTriadError(f"Process {pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
-            time.sleep(0.0002)
-        os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
+        if sys.platform != "win32":
+            deadline = time.monotonic() + SIGNAL_LIMIT_S
+            while os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
+                if time.monotonic() > deadline:
+                    raise FakeTriadError(f"Process {pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
+                time.sleep(0.0002)
+            os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
 
     @staticmethod
     def _tell(process: subprocess.Popen[bytes], line: str) -> None:

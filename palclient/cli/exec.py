@@ -131,9 +131,10 @@ class Command:
 
 def _is_at_terminal() -> bool:
     """Whether Ctrl-C reaches the program by itself: it shares this process's terminal, in the foreground."""
-    if sys.platform == "win32":
-        return True  # a console tells all its processes
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no terminal; no standard input at all
-        return False
+    is_told = True  # on Windows a console tells all its processes
+    if sys.platform != "win32":
+        try:
+            is_told = os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        except (OSError, ValueError):  # no terminal; no standard input at all
+            is_told = False
+    return is_told

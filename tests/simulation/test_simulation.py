@@ -92,7 +92,7 @@ def test_a_directed_scenario_finds_nothing(scenario: str) -> None:
 @pytest.mark.parametrize("rule", QUICK_MUTATIONS)
 def test_a_rule_that_is_switched_off_is_missed(rule: str) -> None:
     """The checkers are no good if they cannot complain: each of these breaks within a few histories."""
-    caught = try_mutation(rule, seed=1, limit=40, wanted=1)
+    caught = try_mutation(rule, seed=1, limit=200, wanted=1)
     assert caught.broken, f"{caught.histories} histories did not miss {rule!r}"
 
 
