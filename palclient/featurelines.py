@@ -22,7 +22,7 @@ NEVER = date.max  # what 'permanent' is while a line is read
 
 _DATE = re.compile(r"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{1,4})").fullmatch
 _ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})").fullmatch
-_VERSION = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,10})*+").fullmatch
+_VERSION = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,10})*").fullmatch
 _KEY = re.compile(r"[0-9A-Fa-f]{12,}").fullmatch  # of a line before SIGN= was invented
 _FLAGS = frozenset(
     "BORROW CAPACITY FLOAT_OK HOST_BASED LINGER METERED MINIMUM NAMED ONE_TS_OK OVERDRAFT PREPAID SITE SUPERSEDE SUPERSEDE_SIGN TS_OK USER_BASED".split()

@@ -25,7 +25,7 @@ _SHOWN_LIMIT = 100  # characters of a line that are shown: one line of a termina
 
 _BLANKS = " \t\v\f"
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_WORD = re.compile(rf'(?:[^{_BLANKS}\n"]|"[^"]*+(?:"|\Z))++')
+_WORD = re.compile(rf'(?:[^{_BLANKS}\n"]|"[^"]*+(?:"|\Z))+')
 _CONTINUED = re.compile(rf"\\([{_BLANKS}]*)\Z")
 _COMMENT = re.compile(rf"[{_BLANKS}]*+#").match
 _DECIMAL = re.compile(rf"[{_BLANKS}]*+#\d+(?:[{_BLANKS}]|\Z)").match  # inside a record: a host ID

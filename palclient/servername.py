@@ -26,13 +26,13 @@ _PORT_LIMIT = 65535
 # The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
-_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*+"
+_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*"  # no possessive group: Python before 3.11.5 takes half of one that fails
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
 _GROUPS = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}(?::[1-9A-Fa-f][0-9A-Fa-f]{0,3})"  # no zero in front: then no other text is the same address
-_GOOD_IPV6 = rf"\[(?:(?:{_GROUPS}*+)?::(?:{_GROUPS}*+)?|{_GROUPS}{{7}})\]"
+_GOOD_IPV6 = rf"\[(?:(?:{_GROUPS}*)?::(?:{_GROUPS}*)?|{_GROUPS}{{7}})\]"
 _GOOD_HOST = rf"{_IPV4}|(?![\w.-]{{64}}){_NAME}"
 _GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))(HOST)[ \t]*+"
-_GOOD = rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?+".replace("HOST", _GOOD_HOST)
+_GOOD = rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?".replace("HOST", _GOOD_HOST)
 _GOOD_WITH_IPV6 = _GOOD.replace(_GOOD_HOST, f"{_GOOD_HOST}|{_GOOD_IPV6}")
 _ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])"
 
