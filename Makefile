@@ -15,7 +15,7 @@ $(shell test ! -e $(READY) || $(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV))
 
 help:
 	@echo 'make demo      start three servers here, lose the primary, watch the checkout survive (15 s)'
-	@echo 'make test      all checks and the fast tests (under a minute)'
+	@echo 'make test      all checks and the fast tests (two minutes on two cores)'
 	@echo 'make test-all  the same, with the slow tests'
 	@echo 'make lint      the checks alone: ruff, import-linter, mypy'
 	@echo 'make fmt       format the code and repair what ruff can repair'
