@@ -46,7 +46,9 @@ class Memory:
 
     def heard(self, master: Role, now: float) -> Memory:
         """A live master spoke.  To have heard it is more than the wait after a start was for."""
-        return replace(self, master=master, heard_at=now, waits_until=LONG_AGO)
+        return Memory(
+            waits_until=LONG_AGO, lacks_until=self.lacks_until, lost=self.lost, fresh=self.fresh, master=master, heard_at=now
+        )  # fmt: skip
 
     def up_to_date(self) -> Memory:
         """A master's whole table came: nothing is lacking any more (E2)."""

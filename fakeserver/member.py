@@ -341,9 +341,8 @@ class Member:
 
     def replicate(self, now: float) -> None:
         """Send each other node what it lacks; the last thing in every event, so that a batch goes in one message."""
-        for other in self.role.others if self.replication else ():
-            message = self.replication.due(other, now) if self.replication else None
-            if message:
+        for other in self.role.others:
+            if self.replication and (message := self.replication.due(other, now)):
                 self.out.append(PeerSend(to=other, message=message))
 
     def wake_at(self, now: float) -> float:
@@ -382,10 +381,11 @@ class Member:
 
     def _note_links(self, now: float) -> None:
         """The connection lines of the debug log (T14)."""
-        up = tuple(other for other in self.role.others if self.membership.is_up(other, now))
-        self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]
-        self.out += [DebugLine(text=f"Lost connection to {self._host(other)}") for other in self._up if other not in up]
-        self._up = up
+        up = self.membership.up(now)
+        if up != self._up:
+            self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]
+            self.out += [DebugLine(text=f"Lost connection to {self._host(other)}") for other in self._up if other not in up]
+            self._up = up
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 

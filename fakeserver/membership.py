@@ -92,11 +92,11 @@ class Membership:
 
     def has_quorum(self, now: float) -> bool:
         """Whether another node was heard within E."""
-        return any(now < each.heard_at + self.failover_s for each in self.neighbours.values())
+        return bool(self.up(now))
 
-    def is_up(self, role: Role, now: float) -> bool:
-        """Whether this node was heard within E (T10)."""
-        return now < self.neighbours[role].heard_at + self.failover_s
+    def up(self, now: float) -> tuple[Role, ...]:
+        """The nodes that were heard within E (T10)."""
+        return tuple([role for role, each in self.neighbours.items() if now < each.heard_at + self.failover_s])
 
     def heard_lately(self, role: Role, now: float) -> bool:
         """Whether this node was heard in the last two intervals."""
@@ -120,7 +120,7 @@ class Membership:
     def next_change_at(self, now: float) -> float:
         """When silence next changes what is known: a peer counts as lost, or the master as unknown."""
         times = [each.heard_at for each in self.neighbours.values()] + ([self.sighting.at] if self.sighting else [])
-        return min((at + self.failover_s for at in times if at + self.failover_s > now), default=float("inf"))
+        return min([at + self.failover_s for at in times if at + self.failover_s > now], default=float("inf"))
 
     def _is_fresh(self, sighting: Sighting, now: float) -> bool:
         return now < sighting.at + self.failover_s

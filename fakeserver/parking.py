@@ -133,7 +133,9 @@ class Held:
     @property
     def next_end(self) -> float:
         """When the oldest has waited for too long; all wait equally long."""
-        return next((until for until, _ in self._waiting.values()), float("inf"))
+        for until, _ in self._waiting.values():
+            return until
+        return float("inf")
 
     def add(self, token: int, outcome: Outcome, until: float) -> None:
         """One more."""

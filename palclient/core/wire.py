@@ -91,6 +91,7 @@ def encode(request: Request, parking: Parking | None = None) -> HttpRequest:
             return HttpRequest(method="GET", target="/v1/usage", body=b"", headers=headers)
 
 
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
 _NAMES = {CheckoutRequest: "checkout", RenewRequest: "renewal", ReturnRequest: "return", StatusRequest: "status", UsageRequest: "usage"}
 
 
@@ -116,7 +117,7 @@ def _checkout_body(request: CheckoutRequest) -> dict[str, object]:
 
 
 def _dump(body: Mapping[str, object]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _TO_JSON(body).encode()
 
 
 # --- replies ------------------------------------------------------------------------------------------------------------------------

@@ -183,7 +183,9 @@ class VirtualClient:
                 if isinstance(event, Answered):
                     self.on_answer(self, call, event)
                     heard = True
-            event = _at(event, max(event.now, self.local_now))
+            now = self.local_now
+            if event.now < now:  # a sleeper finds it: when it came is when it is looked at
+                event = replace(event, now=now)
             self._advance(task, partial(task.flow.send, event))
         if heard:  # only an answer can make a client believe more than before
             self.after_turn(self)
@@ -256,8 +258,3 @@ class VirtualClient:
 
         self.world.send(self.name, node.name, arrive)
         self.world.at(self.clock.true(call.answer_by), lambda: fail(Outcome.TIMED_OUT, "no answer", sent=True))
-
-
-def _at(event: Event, now: float) -> Event:
-    """The event as a sleeper finds it: when it came is when it is looked at."""
-    return replace(event, now=now)
