@@ -70,10 +70,13 @@ fmt: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
 
-# SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 so many real processes are then killed, frozen and cut off.
+# SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 real processes are then killed, frozen and cut off
+# so many times, and FAILOVERS=50 times each in the five ways in which a master is lost.
+FAILOVERS ?= 50
+
 prove: $(READY)
 	@$(BIN)/python -m tests.simulation.prove $(SECONDS:%=--seconds %) $(HISTORIES:%=--histories %) $(SEED:%=--seed %)
-	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) $(SEED:%=--seed %))
+	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) --failovers $(FAILOVERS) $(SEED:%=--seed %))
 
 # The redirect tool as one file. It needs no .venv and no network; without site-packages nothing but the standard library can get into it.
 PYZ ?= palclient-redirect.pyz

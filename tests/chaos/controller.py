@@ -18,6 +18,7 @@ from tests.chaos.episodes import DOUBLED, KINDS, WAIT_S, Stage
 from tests.chaos.gauges import Gauges
 from tests.chaos.habits import ELECTION_S, FEATURES, HEARTBEAT_S, PATIENT_S, WIDE
 from tests.chaos.history import Turn, turns
+from tests.chaos.linear import NEVER
 from tests.chaos.verdict import Violation, verdicts
 
 CREW = ("threads", "tasks", "threads", "tasks")
@@ -33,8 +34,10 @@ class Outcome:
     kind: str
     note: str = ""
     election_s: float | None = None
-    shares_s: list[float] = field(default_factory=list)  # of each checkout that was under way: from the election's end to its seat
-    requests: list[int] = field(default_factory=list)  # that its client sent meanwhile, by its log
+    shares_s: list[float] = field(
+        default_factory=list
+    )  # of each client's first seat since: from the election's end, or from its asking where that is later
+    requests: list[int] = field(default_factory=list)  # that the client sent for it since the fault, by its log
     checkouts: int = 0
     errors: int = 0
     lost: int = 0
@@ -66,6 +69,8 @@ class Run:
         self._triad.__enter__()
         self._triad.wait_until_serving(WAIT_S)
         self._crew = [self._hire(kind) for kind in self._kinds]
+        for member in self._crew:
+            member.wait_resting(time.monotonic() + REST_S)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -92,9 +97,10 @@ class Run:
         return outcome
 
     def _act(self, stage: Stage, kind: str) -> None:
-        """Work, break, mend."""
+        """Work, break, mend, and work again: a slow machine is waited for, so that every episode has a history on both sides of its fault."""
         for member in self._crew:
             member.tell("go")
+        self._wait_all_work(stage)
         stage.let(0.4, 0.8)
         KINDS[kind](stage)
         self._mended_at = monotonic()
@@ -103,7 +109,13 @@ class Run:
             if not node.is_running:
                 node.restart()
         stage.wait_served_by(self._triad.primary)
+        self._wait_all_work(stage)
         stage.let(0.2, 0.4)
+
+    def _wait_all_work(self, stage: Stage) -> None:
+        """Block until every client that lives has given a seat back since now."""
+        before = {member.name: member.turns_ended() for member in self._crew if member.ended_at is None}
+        stage.wait(lambda: all(m.turns_ended() > before[m.name] for m in self._crew if m.ended_at is None), "every client works")
 
     def _settle(self) -> int:
         """Let everybody rest, and wait until all seats are back; those that are not are orphaned."""
@@ -128,6 +140,9 @@ class Run:
         served_at = self._served_at(stage.fault_at)
         for member in self._crew:
             lines = list(member.news())
+            outcome.violations += [
+                Violation("child", f"of {member.name}: {line}") for line in lines if line["what"] == "child ended" and line["status"]
+            ]
             own = turns(member.name, lines, member.frozen, member.ended_at)
             read += own
             if served_at is not None:
@@ -159,13 +174,15 @@ class Run:
             if member.ended_at is not None:
                 member.close()
                 self._crew[position] = self._hire(member.kind)
+                self._crew[position].wait_resting(time.monotonic() + REST_S)
 
 
 def _measure(outcome: Outcome, own: Sequence[Turn], lines: Sequence[dict[str, Any]], window: tuple[float, float]) -> None:
-    """What the client added to an election: its checkouts of a wide pool that were asked before the election's end and granted after it."""
+    """What the client added to an election: of its first seat of the wide pool since, from the election's end, or from its asking where that is later."""
     fault_at, served_at = window
     requests = [line["at"] for line in lines if line["what"] == "request"]
-    for turn in own:
-        if turn.feature == WIDE.feature and not turn.was_disturbed and turn.asked_at < served_at < turn.granted_at < float("inf"):
-            outcome.shares_s.append(turn.granted_at - served_at)
-            outcome.requests.append(sum(max(fault_at, turn.asked_at) < at <= turn.granted_at for at in requests))
+    wide = (turn for turn in own if turn.feature == WIDE.feature and served_at < turn.granted_at < NEVER)
+    first = min(wide, key=lambda turn: turn.granted_at, default=None)
+    if first is not None and not first.was_disturbed:
+        outcome.shares_s.append(first.granted_at - max(served_at, first.asked_at))
+        outcome.requests.append(sum(max(fault_at, first.asked_at) < at <= first.granted_at for at in requests))

@@ -52,6 +52,12 @@ class Member:
         if os.read(self.process.stdout.fileno(), 100) != b"resting\n":
             raise Stuck(f"{self.name} ended by itself: {self.path.with_suffix('.err').read_text(encoding='utf-8')[-2000:]}")
 
+    def turns_ended(self) -> int:
+        """How many seats it has given back since the last ``news()``."""
+        with open(self.path, "rb") as history:
+            history.seek(self._read)
+            return history.read().count(b'"returned"')
+
     def kill(self) -> None:
         """SIGKILL, with all that it holds."""
         self.ended_at = monotonic()
@@ -97,7 +103,7 @@ class Member:
 
 
 def hired(name: str, kind: str, servername: str, folder: Path, seed: int) -> Member:
-    """Start a client process; it rests until it is told to go."""
+    """Start a client process; it rests until it is told to go.  It may still be loading: see ``wait_resting``."""
     path = folder / f"{name}.jsonl"
     path.touch()
     with open(path.with_suffix(".err"), "wb") as errors:

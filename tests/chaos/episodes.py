@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import permutations
+from functools import partial
+from itertools import combinations, permutations
 
 from fakeserver import FakeNode, FakeTriad
 from fakeserver.cluster import ROLES
@@ -192,6 +194,41 @@ def failpoint_handover(stage: Stage) -> None:
     stage.outlast()
 
 
+def shattered(stage: Stage) -> None:
+    """All links are cut, and nobody serves, for less than callers wait."""
+    for one, other in combinations(ROLES, 2):
+        stage.strike(partial(stage.triad.partition, one, other))
+    stage.let(0.3 * ELECTION_S, 1.2 * ELECTION_S)
+    stage.triad.heal()
+    stage.outlast(0.3)
+
+
+def unreachable(stage: Stage) -> None:
+    """Nobody can connect to a node, neither clients nor peers: it refuses, or does not even answer the SYN."""
+    node = stage.dice.choice(stage.triad.nodes)
+    how = stage.dice.choice(["refuse", "drop_syn"] if sys.platform == "linux" else ["refuse"])
+    stage.note = f"{node.role} {how}"
+    stage.strike(lambda: node.play(how))
+    stage.outlast()
+
+
+def client_link(stage: Stage) -> None:
+    """Clients are cut off from a follower, or for a moment from the master, and the nodes are not."""
+    node, how = stage.dice.choice(stage.triad.nodes), stage.dice.choice(["blackhole", "cut", "overloaded"])
+    stage.note = f"{node.role} {how}"
+    stage.strike(lambda: node.play(how, clients_only=True))
+    stage.let(0.2, 0.6)
+    if node is not stage.triad.primary:
+        stage.outlast()
+
+
+def deaf_voter(stage: Stage) -> None:
+    """The master is killed while the tertiary takes what clients say and answers none of it."""
+    stage.triad.tertiary.blackhole(clients_only=True)
+    stage.strike(stage.triad.primary.kill)
+    stage.outlast()
+
+
 def client_kill(stage: Stage) -> None:
     """A client is killed, with what it holds."""
     stage.strike(stage.victim().kill)
@@ -216,6 +253,25 @@ def client_exit(stage: Stage) -> None:
     stage.let(0.2, 0.5)
 
 
+def client_exit_in_election(stage: Stage) -> None:
+    """The master is killed, and a client's program ends with checkouts under way."""
+    victim = stage.victim()
+    stage.strike(stage.triad.primary.kill)
+    stage.let(0.05, 0.8 * ELECTION_S)
+    victim.exit()
+    stage.outlast(0.3)
+
+
+def client_fork(stage: Stage) -> None:
+    """A client forks with seats held; half of the time the master is then killed."""
+    stage.strike(lambda: stage.victim().tell("fork"))
+    if stage.dice.random() < 0.5:
+        stage.note = "and the master is killed"
+        stage.strike(stage.triad.primary.kill)
+        stage.outlast()
+    stage.let(0.5, 1.0)
+
+
 def client_and_master(stage: Stage) -> None:
     """A client is frozen, the master is killed, and the client goes on after its leases have run out."""
     victim = stage.victim()
@@ -229,9 +285,9 @@ def client_and_master(stage: Stage) -> None:
 KINDS: Mapping[str, Callable[[Stage], None]] = {
     play.__name__: play
     for play in (
-        *(kill, freeze, stop, handover, partition, isolate, lose_reply, slow, drip, disk_full),
+        *(kill, freeze, stop, handover, partition, isolate, shattered, unreachable, lose_reply, slow, drip, disk_full),
         *(failpoint, failpoint_follower, failpoint_election, failpoint_handover),
-        *(client_kill, client_freeze, client_exit, client_and_master),
+        *(client_link, deaf_voter, client_kill, client_freeze, client_exit, client_exit_in_election, client_fork, client_and_master),
     )
 }
 

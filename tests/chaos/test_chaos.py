@@ -22,7 +22,7 @@ def play(folder: Path, seed: int, kinds: list[str]) -> list[str]:
     with Run(seed, folder, crew=("threads", "tasks")) as run:
         outcomes = [run.play(number, kind) for number, kind in enumerate(kinds)]
         grown = list(run.gauges.grown())
-    assert all(outcome.checkouts > 10 for outcome in outcomes), "the clients did not work"
+    assert all(outcome.checkouts >= 2 for outcome in outcomes), "the clients did not work"  # each before and after the fault, or else it is "stuck"
     return [f"{outcome.kind} ({outcome.note}): {violation}" for outcome in outcomes for violation in outcome.violations] + grown
 
 

@@ -20,6 +20,7 @@ CHECKERS = {
     "overtime": "a checkout took longer than timeout and wait",
     "orphaned": "a seat is still taken a lease time after everybody gave back or ended",
     "stuck": "the triad, or a client, did not come back",
+    "child": "a forked child took its parent's seats for its own, or failed",
     "grows": "descriptors, threads or memory of a process grow",
 }
 

@@ -2,7 +2,8 @@
 
 python -m tests.chaos.worker threads|tasks SERVERNAME HISTORY SEED
 
-It obeys words on standard input: ``go``, ``rest`` (then ``resting`` on standard output when nothing is held any more), ``exit`` (with all that it holds).
+It says ``resting`` on standard output when it is ready, and obeys words on standard input: ``go``, ``rest`` (then ``resting`` again, when nothing is held any
+more), ``fork`` (a child takes seats of its own), ``exit`` (with all that it holds).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -20,9 +23,14 @@ from itertools import count
 from pathlib import Path
 
 from palclient import AsyncClient, AsyncLease, CheckoutDenied, Client, Lease, PalError
-from palclient.models import Event, Returned
+from palclient.models import Event, LeaseState, Returned
 from palclient.transport import monotonic
-from tests.chaos.habits import HABITS, READ_S, Habit
+from tests.chaos.habits import HABITS, READ_S, WIDE, Habit
+
+CHILD_NUMBERS = 1_000_000  # more than a parent has turns
+CHILD_TURNS = 4
+CHILD_LIMIT_S = 30
+CLAIMED = 3  # exit status of a child that takes its parent's seats for its own
 
 
 class Diary:
@@ -31,6 +39,12 @@ class Diary:
     def __init__(self, path: Path) -> None:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # open for the life of the process
         self._numbers = count(1)
+        self.held: dict[int, Lease | AsyncLease] = {}
+
+    def is_childs_now(self, number: int) -> None:
+        """What follows is of a forked child: it has numbers of its own, and nothing of its parent's."""
+        self._numbers = count(number * CHILD_NUMBERS)
+        self.held.clear()
 
     def note(self, what: str, **facts: object) -> None:
         """A line, at this instant of the clock that all processes share."""
@@ -44,6 +58,7 @@ class Diary:
 
     def granted(self, number: int, lease: Lease | AsyncLease) -> None:
         """The checkout brought a seat."""
+        self.held[number] = lease
         self.note("granted", op=number, id=lease.id, seq=lease.grant.seq, term=lease.grant.term, count=lease.count, until=_until(lease))
 
     def failed(self, number: int, error: PalError) -> None:
@@ -58,6 +73,11 @@ class Diary:
         else:
             self.note("reading", op=number, until=until)
         return until is not None
+
+    def gives_back(self, number: int) -> None:
+        """A return begins."""
+        self.held.pop(number, None)
+        self.note("returning", op=number)
 
     def told(self, event: Event) -> None:
         """An event of the client."""
@@ -113,18 +133,65 @@ class Orders:
             self.resting -= 1
 
 
-def obey(orders: Orders, diary: Diary) -> None:
+def obey(orders: Orders, diary: Diary, childs_life: Callable[[], None]) -> None:
     """Read orders until the last one, which is ``exit`` or the end of the controller."""
+    family = Family(diary, childs_life)
+    say_resting(orders)
     for line in sys.stdin:
-        word = line.strip()
-        if word == "exit":
-            break
-        orders.set(may_go=word == "go")
-        if word == "rest":
-            orders.wait_all_rest()
-            sys.stdout.write("resting\n")
-            sys.stdout.flush()
+        match line.strip():
+            case "exit":
+                break
+            case "fork":
+                family.grow()
+            case word:
+                orders.set(may_go=word == "go")
+                if word == "rest":
+                    family.wait_gone()
+                    say_resting(orders)
     diary.note("exiting")
+
+
+def say_resting(orders: Orders) -> None:
+    """Tell it the controller, as soon as it is so."""
+    orders.wait_all_rest()
+    sys.stdout.write("resting\n")
+    sys.stdout.flush()
+
+
+class Family:
+    """Forked children.  Each finds out whether its parent's seats are foreign to it, takes some of its own, and ends."""
+
+    def __init__(self, diary: Diary, life: Callable[[], None]) -> None:
+        self._diary = diary
+        self._life = life
+        self._living: list[int] = []
+        self._born = 0
+
+    def grow(self) -> None:
+        """Fork."""
+        self._born += 1
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                status = self._live()
+            finally:
+                os._exit(status)
+        self._living.append(pid)
+
+    def _live(self) -> int:
+        """The child's life; its exit status."""
+        signal.alarm(CHILD_LIMIT_S)
+        claimed = sum(lease.valid or lease.state is not LeaseState.FOREIGN for lease in self._diary.held.values())
+        self._diary.is_childs_now(self._born)
+        self._life()
+        return CLAIMED if claimed else 0
+
+    def wait_gone(self) -> None:
+        """Block until all have ended; how is written down."""
+        while self._living:
+            _, status = os.waitpid(self._living.pop(), 0)
+            self._diary.note("child ended", status=os.waitstatus_to_exitcode(status))
 
 
 # --- threads ------------------------------------------------------------------------------------------------------------------------
@@ -151,7 +218,7 @@ def take_turn(client: Client, habit: Habit, orders: Orders, diary: Diary, hold_s
     until = monotonic() + hold_s
     while orders.may_go and monotonic() < until and diary.reads(number, lease):
         lease.wait_lost(READ_S)
-    diary.note("returning", op=number)
+    diary.gives_back(number)
     lease.checkin()
     diary.note("returned", op=number)
 
@@ -162,7 +229,12 @@ def run_threads(servername: str, orders: Orders, diary: Diary, dice: random.Rand
     for habit in HABITS:
         luck = random.Random(dice.random())
         threading.Thread(target=live_on_threads, args=(client, habit, orders, diary, luck), name=f"chaos {habit.feature}", daemon=True).start()
-    obey(orders, diary)
+
+    def live_as_child() -> None:
+        for _ in range(CHILD_TURNS):
+            take_turn(client, WIDE, orders, diary, 0.0)
+
+    obey(orders, diary, live_as_child)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------------------------
@@ -189,7 +261,7 @@ async def take_async_turn(client: AsyncClient, habit: Habit, orders: Orders, dia
     until = monotonic() + hold_s
     while orders.may_go and monotonic() < until and diary.reads(number, lease):
         await lease.wait_lost(READ_S)
-    diary.note("returning", op=number)
+    diary.gives_back(number)
     await lease.checkin()
     diary.note("returned", op=number)
 
@@ -198,9 +270,15 @@ async def run_tasks(servername: str, orders: Orders, diary: Diary, dice: random.
     """Tasks on one client; ends with what they hold."""
     client = AsyncClient(servername, on_event=diary.told)
     lives = [asyncio.create_task(live_on_tasks(client, habit, orders, diary, random.Random(dice.random()))) for habit in HABITS]
-    await _in_thread(lambda: obey(orders, diary))
+    await _in_thread(lambda: obey(orders, diary, lambda: asyncio.run(live_as_child(client, orders, diary))))
     for life in lives:
         life.cancel()
+
+
+async def live_as_child(client: AsyncClient, orders: Orders, diary: Diary) -> None:
+    """Some turns on the parent's client, on a loop of the child's own."""
+    for _ in range(CHILD_TURNS):
+        await take_async_turn(client, WIDE, orders, diary, 0.0)
 
 
 def _in_thread(work: Callable[[], None]) -> Awaitable[None]:
