@@ -11,6 +11,7 @@ from palclient.core import checkout as flows
 from palclient.core.flow import Flow, Result
 from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
+from palclient.errors import PalError
 from palclient.keeper import Listener, call_listener
 from palclient.models import Event
 from palclient.runner_async import Bell, Drive, Relay, turn
@@ -76,10 +77,12 @@ class AsyncSession:
         try:
             taken = await self.run(session.taking(asked.request, asked.patience, trace, listener, policy))
             return hold(session.keep(asked.request, taken, reacquire=asked.reacquire))
-        except BaseException:
+        except BaseException as error:
             session.abandon(asked.request.id, trace)
             if self._has_returned_all and trace.may_be_taken:  # closed from another loop, and the keeper has ended
                 await self.run(session.returning(asked.request.id))
+            if session.is_closed and isinstance(error, PalError):  # closed by a signal: its id was given back, so the master refused it
+                raise closed() from error
             raise
 
     async def give_back(self, lease_id: str) -> None:

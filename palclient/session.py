@@ -23,6 +23,7 @@ from palclient.core.renewal import Kept, Leases
 from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
+from palclient.errors import PalError
 from palclient.keeper import AnyCourier, Courier, Keeper, Listener
 from palclient.models import Acquired, Counters, Event, Grant, Holder, Lost, MasterChanged, Returned
 from palclient.runner_sync import run
@@ -50,6 +51,7 @@ class Session:
         self._listeners: dict[str, Listener] = {}
         self._courier = courier or Courier()
         self.is_closed = False
+        self._asked: set[str] = set()  # checkouts under way: their seats may be taken before anybody here knows it
         self._counting = threading.Lock()
         self._counters = Counters()
         self.changed = threading.Condition()
@@ -85,17 +87,21 @@ class Session:
         try:
             taken = run(self.taking(asked.request, asked.patience, trace, on_event, policy), self.transport)
             return hold(self.keep(asked.request, taken, reacquire=asked.reacquire))
-        except BaseException:
+        except BaseException as error:
             self.abandon(asked.request.id, trace)
-            if self.is_closed and trace.may_be_taken:  # the keeper has ended
-                run(self.returning(asked.request.id), self.transport)
+            if self.is_closed:
+                if trace.may_be_taken:  # the keeper has ended
+                    run(self.returning(asked.request.id), self.transport)
                 self.transport.close()
+                if isinstance(error, PalError):  # ``close`` gave the id back, so the master refused it
+                    raise closed() from error
             raise
 
     def taking(
         self, request: CheckoutRequest, patience: flows.Patience, trace: flows.Trace, on_event: Listener | None, policy: RetryPolicy | None = None
     ) -> Flow[flows.Taken]:
         """The flow of a checkout, whose events go to ``on_event``.  Whoever drives it calls ``keep`` with what it brings, or else ``abandon``."""
+        self._asked.add(request.id)  # before the look: whoever closes meanwhile sees one or the other
         if self.is_closed:
             raise closed()
         if on_event is not None:
@@ -108,10 +114,11 @@ class Session:
 
     def keep(self, request: CheckoutRequest, taken: flows.Taken, *, reacquire: bool) -> LeaseRecord:
         """Begin to keep what was granted.  Raises ClientClosed when there is nobody left to keep it."""
-        if self.is_closed:
-            raise closed()
         record = LeaseRecord(_thrifty(taken.grant), sent_at=taken.sent_at)
         self.leases.add(Kept(record=record, request=request, reacquire=reacquire))
+        self._asked.discard(request.id)
+        if self.is_closed:
+            raise closed()
         self.keeper.start()
         self._count(checkouts=1)
         self._tell(Acquired(lease_id=request.id, grant=record.grant))
@@ -124,6 +131,7 @@ class Session:
             self.leases.give_up(lease_id, now=monotonic())
             if not self.is_closed:
                 self.keeper.start()
+        self._asked.discard(lease_id)
 
     def give_back(self, lease_id: str) -> None:
         """Return one lease on the caller's thread; what is not confirmed in time the keeper goes on with."""
@@ -161,8 +169,8 @@ class Session:
         self.end()
 
     def returning_all(self, timeout_s: float) -> Flow[None]:
-        """The flow of returning everything, in as few requests as can be."""
-        ids = self.leases.ids()
+        """The flow of returning everything, in as few requests as can be: also what is being asked for, which is refused from then on."""
+        ids = tuple({**dict.fromkeys(tuple(self._asked)), **dict.fromkeys(self.leases.ids())})
         kept = frozenset(lease_id for lease_id in ids if self.leases.remove(lease_id) is not None)  # of the others it was told before
         until = monotonic() + timeout_s
         while ids and (now := monotonic()) < until:

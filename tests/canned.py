@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests import hostile
-from tests.bench.null_node import NullNode
+from tests.bench.null_node import NullNode, reply
 
 
 class CannedMaster:
@@ -13,14 +13,16 @@ class CannedMaster:
 
     ``weather`` says how requests are treated from then on, all whose target begins with ``spoilt``.
     ``ttl_s`` is written as three characters in the place of the canned node's 180.  ``asked`` holds, for each request, the number of its connection, its method
-    and its target.
+    and its target.  ``answer`` gives the bytes for a request; ``refusal`` says of a checkout that its id was returned.
     """
 
     def __init__(self, ttl_s: bytes = b"180") -> None:
         node = NullNode()
         node._listener.close()
         node._selector.close()
-        self._answer = node.answer
+        self.answer = node.answer
+        about = f'{{{node._about},"type":"urn:palclient:problem:id-returned","title":"returned","status":410,"code":-41}}'
+        self.refusal = reply(b"410 Gone", about)
         self._ttl = b'"ttl_s":' + ttl_s
         self.weather: Callable[[hostile.Visit], None] | None = None
         self.spoilt = "/"
@@ -34,4 +36,4 @@ class CannedMaster:
             if self.weather is not None and target.startswith(self.spoilt):
                 self.weather(visit)
                 return
-            visit.send(self._answer(request).replace(b'"ttl_s":180', self._ttl))
+            visit.send(self.answer(request).replace(b'"ttl_s":180', self._ttl))

@@ -42,6 +42,7 @@ from palclient.runner_async import turn
 from palclient.transport import monotonic
 from tests import hostile
 from tests.bench.null_node import NullNode, reply
+from tests.canned import CannedMaster
 from tests.children import LIMIT_S, Child, wait_until
 
 pytestmark = pytest.mark.real
@@ -359,6 +360,31 @@ def test_closing_does_not_wait_for_an_answer_that_does_not_come(node: NullNode) 
         assert any(request.startswith(b"DELETE") for request in server.requests), "it was given up"
 
     with hostile.Server(withholding(node)) as server:
+        asyncio.run(main())
+
+
+def test_a_checkout_under_way_when_a_signal_closes_the_client_is_given_up_and_told_so() -> None:
+    """api: install_signal_handlers; the master refuses the id that was given up, which is no fault of its protocol."""
+    master, gate = CannedMaster(), threading.Event()
+
+    def answers_late(visit: hostile.Visit) -> None:
+        while request := visit.read_request():
+            is_late = request.startswith(b"PUT")
+            if is_late:
+                gate.wait(LIMIT_S)
+            visit.send(master.refusal if is_late else master.answer(request))
+
+    async def main() -> None:
+        client = AsyncClient(f"{server.port}@127.0.0.1")
+        task = asyncio.create_task(client.checkout("X"))
+        await until(server.was_asked.is_set, "it is asked")
+        client._home.open().session.close()  # as the handler of a signal does, and the end of the process
+        gate.set()
+        with pytest.raises(ClientClosed):
+            await task
+        assert [request.split(b" ", 1)[0] for request in server.requests[:2]] == [b"PUT", b"DELETE"]
+
+    with hostile.Server(answers_late) as server:
         asyncio.run(main())
 
 

@@ -502,6 +502,67 @@ def test_the_exit_of_the_interpreter_returns_all_seats_in_one_request_silently()
     assert all(lease_id.encode() in last[0] for lease_id in ids)
 
 
+THREAD_ASKS = """
+import sys, threading
+from palclient import Client
+client = Client(sys.argv[1])
+held = client.checkout("X")
+threading.Thread(target=client.checkout, args=("Y",), daemon=True).start()
+sys.stdin.readline()
+"""
+
+TASK_ASKS = """
+import asyncio, sys
+from palclient import AsyncClient
+async def main():
+    global held, task
+    client = AsyncClient(sys.argv[1])
+    held = await client.checkout("X")
+    task = asyncio.create_task(client.checkout("Y"))
+    await asyncio.to_thread(sys.stdin.readline)
+asyncio.new_event_loop().run_until_complete(main())  # which, unlike asyncio.run, cancels nothing
+"""
+
+LOOP_ASKS = """
+import asyncio, sys, threading
+from palclient import AsyncClient
+async def main():
+    global held
+    client = AsyncClient(sys.argv[1])
+    held = await client.checkout("X")
+    await client.checkout("Y")
+threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("program", [THREAD_ASKS, TASK_ASKS, LOOP_ASKS], ids=["daemon thread", "task", "loop of a daemon thread"])
+def test_a_checkout_under_way_at_the_exit_is_given_up_in_the_same_one_request(program: str) -> None:
+    """Exactly once: a checkout given up leaves no seat, even when its request is served later.  Architecture: at exit one batch of returns."""
+    master = CannedMaster()
+
+    def grants_x_only(visit: hostile.Visit) -> None:
+        while request := visit.read_request():
+            if b'"Y"' in request:
+                is_asked.set()
+                visit.wait_end()
+                return
+            visit.send(master.answer(request))
+
+    is_asked = threading.Event()
+    with hostile.Server(grants_x_only) as server, Child(program, f"{server.port}@127.0.0.1") as child:
+        assert is_asked.wait(LIMIT_S)
+        asked = {request.split(b" ", 2)[1].rpartition(b"/")[2] for request in server.requests}
+        assert len(asked) == 2
+        began = time.monotonic()
+        child.tell()
+        assert child.end() == 0, child.complained
+        assert time.monotonic() - began < 2
+    returns = [request for request in server.requests if not request.startswith(b"PUT")]
+    assert [request.split(b" ", 2)[:2] for request in returns] == [[b"POST", b"/v1/returns"]]
+    assert all(lease_id in returns[0] for lease_id in asked)
+
+
 def test_the_seats_of_a_program_that_ends_are_free(whole: FakeTriad) -> None:
     """Issue "the main job": returns on exit, seen at the servers."""
     with Child(HOLD_THREE, whole.servername) as child:
@@ -574,15 +635,20 @@ def test_a_lease_that_is_dropped_is_returned_with_a_warning(whole: FakeTriad) ->
             del kept  # the block still holds it
 
 
-def test_a_client_that_is_closed_in_the_middle_of_a_checkout_leaves_no_seat_taken() -> None:
-    """Exactly once: the grant comes when nobody is left to keep it; the checkout fails with ClientClosed and gives the seat back itself."""
-    answer, gate = CannedMaster()._answer, threading.Event()
+@pytest.mark.parametrize("is_refused", [False, True], ids=["granted", "refused"])
+def test_a_client_that_is_closed_in_the_middle_of_a_checkout_leaves_no_seat_taken(*, is_refused: bool) -> None:
+    """Exactly once: closing gives up the id, which the master refuses (410) then; a grant that was on its way is given back by the checkout itself.
+
+    Either way it fails with ClientClosed.
+    """
+    master, gate = CannedMaster(), threading.Event()
 
     def answers_late(visit: hostile.Visit) -> None:
         while request := visit.read_request():
-            if request.startswith(b"PUT"):
+            is_late = request.startswith(b"PUT")
+            if is_late:
                 gate.wait(LIMIT_S)
-            visit.send(answer(request))
+            visit.send(master.refusal if is_late and is_refused else master.answer(request))
 
     def take() -> None:
         with pytest.raises(ClientClosed):
@@ -595,7 +661,8 @@ def test_a_client_that_is_closed_in_the_middle_of_a_checkout_leaves_no_seat_take
         client.close()
         gate.set()
         taking.result(LIMIT_S)
-        assert [request.split(b" ", 1)[0] for request in server.requests] == [b"PUT", b"DELETE"]
+        methods = [request.split(b" ", 1)[0] for request in server.requests]
+        assert methods == [b"PUT", b"DELETE"] if is_refused else [b"PUT", b"DELETE", b"DELETE"]
 
 
 # --- threads ------------------------------------------------------------------------------------------------------------------------
