@@ -160,6 +160,11 @@ class FakeTriad:
         parts = [*(node.entries() for node in self.nodes), self._entries]
         return merged([entry for entry in part if entry.at_s >= self._since_s] for part in parts)
 
+    def report(self) -> tuple[dict[str, Any], ...]:
+        """The report log of the triad: those of all who were master, by the common clock; after a ``reset``, since then (T6, T14)."""
+        lines = (line for node in self.nodes for line in node.report() if line["at_s"] >= self._since_s)
+        return tuple(sorted(lines, key=lambda line: line["at_s"]))
+
     def status(self) -> dict[str, dict[str, Any]]:
         """For each role what its node answers to ``GET /v1/status``; a node that does not answer has its ``state`` only: ``down`` or ``frozen``."""
         return {node.role: node.status() or {"role": node.role, "state": node.state} for node in self.nodes}

@@ -97,6 +97,8 @@ class Acts:
                 return self._shown()
             case "GET", "journal":
                 return {"journal": [{"at_s": each.at_s, "node": each.node, "name": each.name, "facts": each.facts} for each in self._triad.journal]}
+            case "GET", "report":
+                return {"report": list(self._triad.report())}
             case "POST", "reset":
                 self._triad.reset()
             case "POST", "reread":
@@ -119,6 +121,8 @@ class Acts:
                 pass
             case "GET", "log":
                 return {"log": list(node.log_lines())}
+            case "GET", "report":
+                return {"report": list(node.report())}
             case "POST", verb if verb in PROCESS_VERBS:
                 getattr(node, verb)()
             case "PUT", "isolated":

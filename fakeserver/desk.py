@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fakeserver import policy
 from fakeserver.events import Checkout, NodeConfig, Renew, Request, Return
+from fakeserver.logged import Logged, of_grant, of_request
 from fakeserver.replication import Replication
 from fakeserver.replies import PROBLEMS, Reply, problem, problem_type, utc_text
 from fakeserver.seats import DeadId, Grant, Record, SeatRecord, Table, Version
@@ -29,12 +30,12 @@ LINGERS = "lingers:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A reply, the records that it rests on (a new operation, if any), the operation that must be on two nodes first, and log lines."""
+    """A reply, the records that it rests on (a new operation, if any), the operation that must be on two nodes first, and what the logs tell."""
 
     reply: Reply
     needs_op: int = 0
     records: tuple[Record, ...] = ()
-    lines: tuple[str, ...] = ()
+    lines: tuple[Logged, ...] = ()
 
 
 class Desk:
@@ -64,11 +65,11 @@ class Desk:
             return self._give_back(request, now)
         return Outcome(reply=Reply(status=200, body={"features": self._usage(now)}))
 
-    def expire(self, now: float) -> tuple[tuple[Record, ...], tuple[str, ...]]:
-        """The records that free every lease that has run out, and their log lines."""
+    def expire(self, now: float) -> tuple[tuple[Record, ...], tuple[Logged, ...]]:
+        """The records that free every lease that has run out, and what the logs tell of it."""
         version = self.log.next_version()
         over = [identity for identity, free_at in self._free_at.items() if now >= free_at]
-        lines = tuple(_line("IN", seat, " (EXPIRED)") for seat in map(self._table.holding, over) if seat and not _lingers(seat))
+        lines = tuple(_logged("IN", seat, reason="EXPIRED") for seat in map(self._table.holding, over) if seat and not _lingers(seat))
         for identity in over:
             del self._free_at[identity]
         self.next_expiry = min(self._free_at.values(), default=float("inf"))
@@ -116,12 +117,12 @@ class Desk:
         good = policy.good_seats(request, self._config, grant.granted_at)
         seats = self._table.granted(grant, request.feature, self.log.next_version(), among=good, also=self._own_lingering(request))
         self._keep(grant, now)
-        lines = ("DEQUEUED: " + _who(request.feature, request.holder),) if self._line.leave(request.id) else ()
+        lines = (of_request("DEQUEUED", request),) if self._line.leave(request.id) else ()
         return Outcome(
             reply=Reply(status=201, body=_lease(seats[0], waited_s)),
             needs_op=seats[0].version.op,
             records=seats,
-            lines=(*lines, _line("OUT", seats[0])),
+            lines=(*lines, _logged("OUT", seats[0])),
         )
 
     def _shortage(self, request: Checkout, now: float) -> Reply | None:
@@ -171,7 +172,7 @@ class Desk:
         if place is None:
             return self.denied(request, shortage)
         body = {"id": request.id, "position": place[0], "of": place[1], "poll_s": policy.poll_s(self._config.ttl_s)}
-        lines = ("QUEUED: " + _who(request.feature, request.holder),) if new else ()
+        lines = (of_request("QUEUED", request, position=place[0]),) if new else ()
         return Outcome(reply=Reply(status=202, body=body), lines=lines)
 
     def _taken(self, request: Checkout, now: float) -> Reply:
@@ -189,8 +190,9 @@ class Desk:
 
     @staticmethod
     def denied(request: Checkout, refused: Reply) -> Outcome:
-        """A refusal, with its line in the log."""
-        return Outcome(reply=refused, lines=(f"DENIED: {_who(request.feature, request.holder)} ({refused.body['title']})",))
+        """A refusal, with its line in the logs."""
+        line = of_request("DENIED", request, reason=str(refused.body["title"]), type=refused.body["type"], code=refused.body["code"])
+        return Outcome(reply=refused, lines=(line,))
 
     # --- renewals, returns, usage ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Desk:
         version = self.log.next_version()
         results: dict[str, bool] = {}
         records: list[Record] = []
-        lines: list[str] = []
+        lines: list[Logged] = []
         needs_op = 0
         for identity in dict.fromkeys(request.ids):
             seat, dead = self._table.holding(identity), self._table.dead(identity)
@@ -222,7 +224,7 @@ class Desk:
                 needs_op = max(needs_op, self._op(dead))
                 continue
             records += [*self._let_go(identity, seat, version, now), DeadId(id=identity, version=version)]
-            lines += [_line("IN", seat)] if seat else []
+            lines += [_logged("IN", seat)] if seat else []
             self._free_at.pop(identity, None)
         body: dict[str, object] = {"returned": results[request.ids[0]]} if request.single else {"results": results}
         return Outcome(
@@ -321,10 +323,5 @@ def _lease(seat: SeatRecord, waited_s: float) -> dict[str, object]:
     }
 
 
-def _who(feature: str, holder: Mapping[str, object]) -> str:
-    return f"{feature} {holder.get('user', '?')}@{holder.get('host', '?')}"
-
-
-def _line(word: str, seat: SeatRecord, suffix: str = "") -> str:
-    """A line of the debug log (T14)."""
-    return f"{word}: {_who(seat.feature, _grant(seat).holder)}{suffix}"
+def _logged(word: Literal["OUT", "IN"], seat: SeatRecord, *, reason: str = "") -> Logged:
+    return of_grant(word, seat.feature, _grant(seat), reason=reason, seq=seat.seq)

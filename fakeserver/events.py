@@ -190,6 +190,13 @@ class DebugLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLine:
+    """A line of the report log.  Only a master has any (T6)."""
+
+    members: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Happened:
     """An entry for the journal: what a test may ask for later, by name, with its facts."""
 
@@ -204,7 +211,7 @@ class Halt:
     reason: str = ""
 
 
-Effect = Answer | PeerSend | PeerAnswer | SaveBallot | AppendRecords | RewriteTable | DebugLine | Happened | Halt
+Effect = Answer | PeerSend | PeerAnswer | SaveBallot | AppendRecords | RewriteTable | DebugLine | ReportLine | Happened | Halt
 
 # --- the start ----------------------------------------------------------------------------------------------------------------------
 

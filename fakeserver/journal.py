@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 DEBUG_LOG = "debug.log"
+REPORT_LOG = "report.jsonl"
 JOURNAL = "journal.jsonl"
 
 
@@ -47,18 +49,23 @@ class Journal:
 
 
 class Recorder:
-    """Writes the two files of one node: the debug log (T14) and its part of the journal.  Each line is one write, so that SIGKILL tears none."""
+    """Writes three files of one node: the debug log (T14), the report log and its part of the journal.  Each line is one write, so that SIGKILL tears none."""
 
     def __init__(self, folder: Path, *, wall_epoch_s: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = open(folder / DEBUG_LOG, "ab", buffering=0)  # noqa: SIM115 - both stay open for the node's life
+        self._log = open(folder / DEBUG_LOG, "ab", buffering=0)  # noqa: SIM115 - all stay open for the node's life
+        self._report = open(folder / REPORT_LOG, "ab", buffering=0)  # noqa: SIM115
         self._journal = open(folder / JOURNAL, "ab", buffering=0)  # noqa: SIM115
         self._wall_epoch_s = wall_epoch_s
 
     def debug(self, text: str, at_s: float) -> None:
         """A line of the debug log: the date and time (RFC 3339, UTC), the common clock's seconds, the text."""
-        date = datetime.fromtimestamp(self._wall_epoch_s + at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        self._log.write(f"{date} {at_s:.6f} {text}\n".encode())
+        self._log.write(f"{self._date(at_s)} {at_s:.6f} {text}\n".encode())
+
+    def report(self, members: Mapping[str, object], at_s: float) -> None:
+        """A line of the report log: a JSON object that begins with the date and time (RFC 3339, UTC) and the common clock's seconds."""
+        line = json.dumps({"at": self._date(at_s), "at_s": round(at_s, 6), **members}, default=dict)
+        self._report.write(f"{line}\n".encode())
 
     def happened(self, name: str, facts: Mapping[str, object], at_s: float) -> None:
         """An entry of the journal.  Facts that JSON does not know are told by their text."""
@@ -66,9 +73,13 @@ class Recorder:
         self._journal.write(f"{line}\n".encode())
 
     def close(self) -> None:
-        """Let go of both files."""
+        """Let go of the files."""
         self._log.close()
+        self._report.close()
         self._journal.close()
+
+    def _date(self, at_s: float) -> str:
+        return datetime.fromtimestamp(self._wall_epoch_s + at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def read_entries(folder: Path, *, node: str) -> list[Entry]:
@@ -83,6 +94,11 @@ def read_entries(folder: Path, *, node: str) -> list[Entry]:
 def read_log_lines(folder: Path) -> tuple[str, ...]:
     """The debug log so far, without line ends."""
     return tuple(_whole_lines(folder / DEBUG_LOG))
+
+
+def read_report(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The report log so far, an object for each line."""
+    return tuple(json.loads(line) for line in _whole_lines(folder / REPORT_LOG))
 
 
 def merged(parts: Iterable[Iterable[Entry]]) -> Journal:

@@ -6,6 +6,7 @@ wait.  Here they are put together, and clients get their answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fakeserver import policy
@@ -25,12 +26,14 @@ from fakeserver.events import (
     PeerAnswer,
     PeerCall,
     PeerReply,
+    ReportLine,
     Request,
     Reread,
     Status,
     Stop,
     Tick,
 )
+from fakeserver.logged import Logged
 from fakeserver.member import Member
 from fakeserver.parking import Held, Outlook, Parking
 from fakeserver.peer import Reply as PeerReplyMessage
@@ -139,11 +142,17 @@ class Node:
     def _answer_confirmed(self) -> None:
         replication = self._member.replication
         for token, outcome in self._held.confirmed(replication.committed) if replication else ():
-            self._tell(token, outcome)
+            self._log(outcome.lines)
+            if token is not None:
+                self._answer(token, outcome.reply)
 
-    def _tell(self, token: int, outcome: Outcome) -> None:
-        self._member.out += [DebugLine(text=line) for line in outcome.lines]
-        self._answer(token, outcome.reply)
+    def _log(self, events: Iterable[Logged]) -> None:
+        for each in events:
+            self._member.out += [DebugLine(text=each.text), self._report(each.members)]
+
+    def _report(self, members: Mapping[str, object]) -> ReportLine:
+        role = self.config.role
+        return ReportLine(members={"node": self._name(role), "role": role.value, "term": self._member.ballot.term, **members})
 
     def _attend_clients(self, now: float) -> None:
         """Whatever the event changed for those who wait here."""
@@ -172,6 +181,7 @@ class Node:
         if self._desk or member.stance is not Stance.SERVING or member.replication is None:
             return
         self._desk = Desk(self.config, member.ledger.table, member.replication, failover=member.failover_s, now=now, rules=self._rules)
+        self._member.out.append(self._report({"event": "CONNECTED", "master": self.config.role.value}))
         for entry in self._parking.take_all():
             self._serve(self._desk, entry.call, received_at=entry.received_at, now=now)
 
@@ -189,7 +199,7 @@ class Node:
         records, lines = desk.expire(now)
         if records:
             self._member.write(records, now)
-            self._member.out += [DebugLine(text=line) for line in lines]
+            self._log(lines)
             self._member.out.append(Happened(name="expired", facts={"seats": len(records)}))
 
     def _next_expiry(self) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fakeserver import faults as values
 from fakeserver.clock import now_s
 from fakeserver.faults import Fault, Fill, GarbageKind, fault, to_json
-from fakeserver.journal import Entry, read_entries, read_log_lines
+from fakeserver.journal import Entry, read_entries, read_log_lines, read_report
 from fakeserver.process import FakeTriadError, NodeProcess
 from fakeserver.settings import named
 
@@ -125,6 +125,10 @@ class FakeNode:
     def log_lines(self) -> tuple[str, ...]:
         """The node's debug log over all its lives: date and time (UTC), the seconds of ``fakeserver.clock``, the text (T14)."""
         return read_log_lines(Path(self._process.settings.folder))
+
+    def report(self) -> tuple[dict[str, Any], ...]:
+        """The node's report log over all its lives, an object for each line: what it did for clients while it was master (T6, T14)."""
+        return read_report(Path(self._process.settings.folder))
 
     @property
     def last_words(self) -> str:

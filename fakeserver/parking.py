@@ -120,6 +120,7 @@ class Held:
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[float, Outcome]] = {}
+        self._gone: set[int] = set()
         self._by_op: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
@@ -143,16 +144,18 @@ class Held:
         heapq.heappush(self._by_op, (outcome.needs_op, token))
 
     def drop(self, token: int) -> None:
-        """The client has gone: nobody waits for this answer any more."""
-        self._waiting.pop(token, None)
+        """The client has gone: nobody waits for this answer any more, but what was done is done, and told to the logs."""
+        if token in self._waiting:
+            self._gone.add(token)
 
-    def confirmed(self, committed: int) -> list[tuple[int, Outcome]]:
-        """Those whose operation is on two nodes."""
-        out = []
+    def confirmed(self, committed: int) -> list[tuple[int | None, Outcome]]:
+        """Those whose operation is on two nodes; None in the place of a client that has gone."""
+        out: list[tuple[int | None, Outcome]] = []
         while self._by_op and self._by_op[0][0] <= committed:
             _, token = heapq.heappop(self._by_op)
             if token in self._waiting:
-                out.append((token, self._waiting.pop(token)[1]))
+                out.append((None if token in self._gone else token, self._waiting.pop(token)[1]))
+                self._gone.discard(token)
         return out
 
     def overdue(self, now: float) -> list[int]:
@@ -160,11 +163,13 @@ class Held:
         over = [token for token, (until, _) in self._waiting.items() if now >= until] if now >= self.next_end else []
         for token in over:
             del self._waiting[token]
+            self._gone.discard(token)
         return over
 
     def take_all(self) -> tuple[int, ...]:
         """Everybody, because the mastership is lost: none of these answers may leave (G4)."""
         everybody = tuple(self._waiting)
         self._waiting.clear()
+        self._gone.clear()
         self._by_op.clear()
         return everybody

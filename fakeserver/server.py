@@ -41,6 +41,7 @@ from fakeserver.events import (
     PeerCall,
     PeerReply,
     PeerSend,
+    ReportLine,
     RewriteTable,
     SaveBallot,
     Status,
@@ -127,6 +128,7 @@ class Shell:
             AppendRecords: lambda effect: disk.append(effect.records),
             RewriteTable: lambda effect: disk.rewrite(effect.records),
             DebugLine: lambda effect: recorder.debug(effect.text, now_s()),
+            ReportLine: lambda effect: recorder.report(effect.members, now_s()),
             Happened: lambda effect: self.note(effect.name, effect.facts),
             Halt: lambda effect: self.end(effect.reason, EXIT_REFUSED if effect.reason else 0),
         }

@@ -131,6 +131,24 @@ def test_the_triad_tells_what_it_is(whole: FakeTriad, tmp_path: Path) -> None:
     assert {entry.node for entry in whole.journal.named("started")} == {"primary", "secondary", "tertiary"}
 
 
+def test_the_report_log_goes_on_at_the_new_master(tmp_path: Path) -> None:
+    """T6, T14: a file beside the debug log, written by whoever is master; `report()` gives the triad's, in order."""
+    name = str(uuid.uuid4())
+    with FakeTriad(features={"X": 1}, state_dir=tmp_path) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        take_seat(triad.primary, name)
+        triad.primary.kill()
+        take_seat(triad.secondary, name, after_term=1)
+        ask(triad.secondary, "DELETE", f"/v1/checkouts/{name}")
+        lines = triad.report()
+        assert [(line["role"], line["event"]) for line in lines] == [("primary", "CONNECTED"), ("primary", "OUT")] + [
+            ("secondary", event) for event in ("CONNECTED", "IN")
+        ]
+        assert [line["id"] for line in lines if "id" in line] == [name, name]
+        assert triad.tertiary.report() == ()
+    assert len((tmp_path / "secondary" / "report.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
 def test_nodes_have_no_part_in_the_users_terminal(whole: FakeTriad) -> None:
     """Ctrl-C is for the user's program, which may still want to return its seats: each node has a session of its own."""
     assert all(node.pid is not None and os.getsid(node.pid) == node.pid for node in whole.nodes)

@@ -6,7 +6,7 @@ A second of the triad takes a few milliseconds here.  Small on purpose; the hist
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -26,6 +26,7 @@ from fakeserver.events import (
     PeerCall,
     PeerReply,
     PeerSend,
+    ReportLine,
     Request,
     RewriteTable,
     SaveBallot,
@@ -87,6 +88,7 @@ class VirtualTriad:
         self.answers: dict[int, Answer] = {}
         self.happened: list[tuple[float, Role, Happened]] = []
         self.lines: list[tuple[float, Role, str]] = []
+        self.report: list[tuple[float, Role, Mapping[str, object]]] = []
         self.halts: dict[Role, str] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._ticks: dict[Role, float] = {}
@@ -265,11 +267,17 @@ class VirtualTriad:
                 self.answers[effect.token] = effect
             case Happened():
                 self.happened.append((self.now, role, effect))
-            case DebugLine():
-                self.lines.append((self.now, role, effect.text))
+            case DebugLine() | ReportLine():
+                self._log(role, effect)
             case Halt():
                 self.halts[role] = effect.reason
                 host.node = None
+
+    def _log(self, role: Role, line: DebugLine | ReportLine) -> None:
+        if isinstance(line, DebugLine):
+            self.lines.append((self.now, role, line.text))
+        else:
+            self.report.append((self.now, role, line.members))
 
     def _send(self, sender: Role, to: Role, message: Message) -> None:
         life = self.hosts[sender].life

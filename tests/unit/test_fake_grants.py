@@ -55,6 +55,57 @@ def keep(triad: VirtualTriad, identity: str, seconds: float) -> None:
         triad.run(TTL_S / 4)
 
 
+# --- the logs ------------------------------------------------------------------------------------------------------------------------
+
+
+def report(triad: VirtualTriad) -> list[tuple[object, ...]]:
+    """Node, term, event and id of every line of all report logs, in order."""
+    return [(line["node"], line["term"], line["event"], line.get("id")) for _, _, line in triad.report]
+
+
+def test_the_report_log_says_what_the_debug_log_says(triad: VirtualTriad) -> None:
+    """T6, T14: the same events in the same order, with all that is known of each."""
+    do(triad, A)
+    do(triad, replace(A, id="b"))
+    do(triad, replace(A, id="c"))
+    do(triad, replace(A, id="d", queue=True))
+    do(triad, Return(ids=("a",)))
+    do(triad, replace(A, id="d", queue=True))
+    triad.run(2 * HELD_S)
+    words = ["OUT", "OUT", "DENIED", "QUEUED", "IN", "DEQUEUED", "OUT", "IN", "IN"]
+    events = [line for _, _, line in triad.report if line["event"] != "CONNECTED"]
+    texts = [text for _, _, text in triad.lines]
+    assert [line["event"] for line in events] == words
+    assert [text.partition(":")[0] for text in texts if ": RISK ann@pc7" in text] == words
+    out, denied, expired = events[0], events[2], events[-1]
+    assert out == {"node": "27000@lic1", "role": "primary", "term": 1, "event": "OUT", "id": "a", "feature": "RISK", "version": "0", "count": 1} | {
+        "holder": HOLDER,
+        "seq": 1,
+    }
+    assert (denied["type"], denied["code"], denied["reason"]) == ("urn:palclient:problem:seats-taken", -4, "All seats are taken")
+    assert expired["reason"] == "EXPIRED"
+    assert "IN: RISK ann@pc7 (EXPIRED)" in texts
+
+
+def test_the_new_masters_report_goes_on_after_a_failover(triad: VirtualTriad) -> None:
+    """T6: a log is the master's affair; the next one's begins with its term."""
+    do(triad, A)
+    triad.crash(PRIMARY)
+    triad.run_until_serving(2.0)
+    do(triad, Return(ids=("a",)))
+    second = ("27001@lic2", 2)
+    assert report(triad) == [("27000@lic1", 1, "CONNECTED", None), ("27000@lic1", 1, "OUT", "a"), (*second, "CONNECTED", None), (*second, "IN", "a")]
+
+
+def test_what_was_granted_to_a_client_that_hung_up_is_in_the_logs(triad: VirtualTriad) -> None:
+    """T14: the seat is taken until it runs out, whoever waits for the answer."""
+    token = triad.ask(PRIMARY, A)
+    triad.hang_up(PRIMARY, token)
+    triad.run(0.005)
+    assert token not in triad.answers
+    assert report(triad)[1:] == [("27000@lic1", 1, "OUT", "a")]
+
+
 # --- checkouts ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fakeserver.journal import Entry, Recorder, merged, read_entries, read_log_lines
+from fakeserver.journal import Entry, Recorder, merged, read_entries, read_log_lines, read_report
 
 
 @pytest.fixture
@@ -22,6 +22,14 @@ def test_a_line_of_the_debug_log_bears_the_date_and_the_common_clock(recorder: R
     """T14, in this project's own layout: who reads two logs can tell what came first."""
     recorder.debug("CONNECTED, master is lic1", 1.25)
     assert read_log_lines(tmp_path / "primary") == ("2026-01-01T00:00:01.250000Z 1.250000 CONNECTED, master is lic1",)
+
+
+def test_a_line_of_the_report_log_is_an_object_that_bears_the_date_and_the_common_clock(recorder: Recorder, tmp_path: Path) -> None:
+    """T14: the same for programs."""
+    recorder.report({"event": "OUT", "holder": {"user": "ann"}}, 1.25)
+    (line,) = read_report(tmp_path / "primary")
+    assert line == {"at": "2026-01-01T00:00:01.250000Z", "at_s": 1.25, "event": "OUT", "holder": {"user": "ann"}}
+    assert (tmp_path / "primary" / "report.jsonl").read_text(encoding="utf-8").count("\n") == 1
 
 
 def test_the_parts_of_a_journal_are_merged_by_the_clock(recorder: Recorder, tmp_path: Path) -> None:
@@ -47,4 +55,5 @@ def test_a_line_that_is_not_written_to_its_end_is_not_read_yet(recorder: Recorde
 def test_a_node_that_never_ran_has_no_past(tmp_path: Path) -> None:
     """Api, the fake triad: `start` may leave a node out."""
     assert read_log_lines(tmp_path / "tertiary") == ()
+    assert read_report(tmp_path / "tertiary") == ()
     assert read_entries(tmp_path / "tertiary", node="tertiary") == []
