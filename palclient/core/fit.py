@@ -42,14 +42,18 @@ def least_ttl_s(failover_s: float) -> float:
 
 
 def check_fit(leases: Leases, means: Means, tell: Callable[[float, float], None], *, now: float) -> Flow[None]:
-    """Ask the master once for the triad's failover time, a third of a ttl after the first lease; ``tell(ttl_s, failover_s)`` if they do not fit.
+    """Ask the master once for the triad's failover time, when it has served for a third of a ttl; ``tell(ttl_s, failover_s)`` if they do not fit.
 
     A process that ends earlier is spared the request.
     """
     while not leases.kept or leases.ttl_s is None:
         event = yield Step()
         now = event.now
-    now = yield from sleep(now, now + leases.ttl_s / 3)
+    is_calm = False
+    while not is_calm:  # amid a failover, and while all clients meet its new master, there are better things to ask
+        term = means.knowledge.topology.term
+        now = yield from sleep(now, now + leases.ttl_s / 3)
+        is_calm = means.knowledge.topology.master is not None and means.knowledge.topology.term == term
     served = yield from ask_master(StatusRequest(), means, now=now, deadline=now + ASK_S)
     if isinstance(served, Served) and isinstance(served.reply, StatusReply) and 0 < served.reply.failover_s < inf:
         ttl_s, failover_s = leases.ttl_s, served.reply.failover_s

@@ -2,8 +2,9 @@
 
 The rules, in the order in which they come up:
 
-1. The node that is thought to be master is asked alone; with none known, the first of SERVERNAME.
-2. When it is late by ``stagger_s``, has failed, or says that it is not master, the request is *parked* at the others (``protocol.md``, Parking).
+1. The node that is thought to be master is asked alone; with none known, the first of SERVERNAME, but last of all one that served and failed.
+2. When it is late by ``stagger_s``, has failed, or says that it is not master, the request is *parked* at the others (``protocol.md``, Parking): at
+   the next one at once, at the last when that one, too, is late, has failed, or says so.
 3. A hint is followed at once if its term is news; never to a node that has an open request already.
 4. A node that did not answer is asked again after ``RetryPolicy.delay_s``, without parking; one that answered holds the request again.  Whatever it
    answers, a node is asked no oftener than three times in ``RetryPolicy.probe_s``: at its time, by a hint, and to hold the request.
@@ -26,6 +27,7 @@ from palclient.models import Probe
 
 WORD_S = 0.25  # a node that has not said a word yet is to say it this long before the deadline
 LAST_WORDS_S = 0.05  # what the runner may take to tell of calls that ended with the deadline: how far each had come
+STAGGERS = 4  # at least so many fit into the time there is, so that every node is asked within it
 MAX_PROBES = 60  # remembered for the error; the oldest go first
 OUR_FAULT = frozenset({"bad-request", "too-large", "unsupported-version"})  # no other node would answer otherwise
 
@@ -120,7 +122,9 @@ class Pursuit:
         self.open: dict[int, _Open] = {}
         self.cancelled: list[int] = []
         self.probes: deque[Probe] = deque(maxlen=MAX_PROBES)
-        self.target = topology.master or 0  # asked alone until widen_at
+        self.order = topology.order
+        self.target = self.order[0]  # asked alone until widen_at
+        self.more_at = -inf  # when the next node may be asked that was not asked yet
         self.widen_at = now if topology.master is None and topology.failed_term else now + means.policy.stagger_s
         self.suspect_term = topology.failed_term  # no master up to this term will do
         self.may_have_acted = False
@@ -133,16 +137,21 @@ class Pursuit:
         self._suspect_the_late(now)
         start: list[Call] = []
         for index in self._in_view(now):
-            if self.nodes[index].next_at <= now < self.deadline and not self._is_asked(index):
+            if self._due_at(index) <= now < self.deadline and not self._is_asked(index):
                 start += self._ask(index, now)
         cancel, self.cancelled = tuple(self.cancelled), []
         return Step(start=tuple(start), cancel=cancel, wake_at=self._wake_at(now))
 
     def _in_view(self, now: float) -> tuple[int, ...]:
-        return (self.target,) if now < self.widen_at else tuple(range(len(self.nodes)))
+        return (self.target,) if now < self.widen_at else self.order
+
+    def _due_at(self, index: int) -> float:
+        """When this node may be asked: a first time only when those before it have had their time, or have failed."""
+        next_at = self.nodes[index].next_at
+        return self.more_at if next_at == -inf else next_at
 
     def _wake_at(self, now: float) -> float | None:
-        due = min((self.nodes[index].next_at for index in self._in_view(now) if not self._is_asked(index)), default=inf)
+        due = min((self._due_at(index) for index in self._in_view(now) if not self._is_asked(index)), default=inf)
         widen_at = self.widen_at if now < self.widen_at else inf
         wake_at = min(due, widen_at, self.deadline) if now < self.deadline else self._over_at
         return None if wake_at == inf else wake_at
@@ -154,6 +163,8 @@ class Pursuit:
                 self.suspect_term = max(self.suspect_term, asked.master_term)
 
     def _ask(self, index: int, now: float) -> list[Call]:
+        if self.nodes[index].next_at == -inf:
+            self.more_at = now if self.once else now + min(self.means.policy.stagger_s, (self.deadline - now) / STAGGERS)
         master_term = self._believed_term(index)
         parking = None if master_term is not None or now < self.widen_at else self._parking(self.nodes[index], now)
         answer_s = attempt_s(self.means.ttl_s, self.nodes[index].failures) if parking is None else parking.wait_s + 1
@@ -336,6 +347,7 @@ class Pursuit:
 
     def _widen(self, now: float) -> None:
         self.widen_at = min(self.widen_at, now)
+        self.more_at = now
 
     def _cancel_other_ports(self, index: int) -> None:
         others = [number for number, asked in self.open.items() if asked.call.node == index]

@@ -318,7 +318,8 @@ def keep_renewing(leases: Leases, means: Means, *, now: float) -> Flow[None]:
 
 def _renew(ids: tuple[str, ...], leases: Leases, means: Means, now: float) -> Flow[float]:
     deadline = max(leases.earliest_end(ids), now + attempt_s(means.ttl_s))
-    ended = yield from ask_master(RenewRequest(ids=ids), means, now=now, deadline=deadline)
+    unhurried = replace(means, policy=means.policy.unhurried())
+    ended = yield from ask_master(RenewRequest(ids=ids), unhurried, now=now, deadline=deadline)
     if isinstance(ended, Served) and isinstance(ended.reply, Renewed):
         leases.turn(ended.now)  # what ran out before the answer came does not come back in silence
         leases.confirm(ids, ended.sent_at, ended.reply)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from palclient.errors import ConfigError
@@ -49,6 +49,10 @@ class RetryPolicy:
         """The policy for renewals of leases that live ``ttl_s``: a steady probe, so quick that a failover fits into the lease."""
         probe_s = max(LEAST_PROBE_S, min(self.probe_s, ttl_s / 24))
         return RetryPolicy(probe_s=probe_s, stagger_s=min(self.stagger_s, probe_s), longest_s=probe_s)
+
+    def unhurried(self) -> RetryPolicy:
+        """The policy for a request that nobody waits for: a master that is busy, as after an election, is not late for it so soon."""
+        return replace(self, stagger_s=max(self.stagger_s, self.probe_s))
 
 
 def attempt_s(ttl_s: float | None, failures: int = 0) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fakeserver.settings import failover_s as failover_of
 from fakeserver.settings import smallest_ttl_s
 from palclient.core.fit import check_fit, least_ttl_s, outlasts
 from tests.unit.keeping import Keeping
+from tests.unit.script import electing, master
 
 
 def test_flexnets_own_failover_of_79_s_asks_for_leases_of_133_s() -> None:
@@ -21,6 +24,20 @@ def test_flexnets_own_failover_of_79_s_asks_for_leases_of_133_s() -> None:
 def test_client_and_server_agree_on_the_shortest_lease(heartbeat_s: float) -> None:
     """Architecture: the server refuses a ttl that breaks the rule, the client warns of it.  Two readings of one formula, over all its pieces."""
     assert 0 <= smallest_ttl_s(heartbeat_s) - least_ttl_s(failover_of(heartbeat_s)) <= 0.0012
+
+
+def test_amid_a_failover_nothing_is_asked_that_can_wait() -> None:
+    """Issue: 200 clients after one failover."""
+    keeping = Keeping(ttl_s=9.0)
+    keeping.hold("id-1")
+    keeping.triad.spawn(check_fit(keeping.leases, keeping.triad.means, lambda *_: None, now=keeping.net.now))
+    for name in ("primary", "secondary", "tertiary"):
+        keeping.triad.says(name, electing(7))
+    keeping.triad.at(5.0, "secondary", replace(master(8), ttl_s=9.0))
+    keeping.until(8.9)
+    assert keeping.asked("status") == []
+    keeping.until(12.0)
+    assert [at for at, _ in keeping.asked("status")] == [9.0]
 
 
 @pytest.mark.parametrize("ttl_s, told", [(180.0, []), (90.0, [(90.0, 79.0)])])
