@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from palclient.cli import lmstat
 from palclient.cli.screen import say, say_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--ini", metavar="FILE", help="take SERVERNAME from this INI file")
     parser.add_argument("--timeout", metavar="S", type=float, default=2.0, help="seconds to wait for an answer (default 2)")
     parser.add_argument("--usage", action="store_true", help="show also who holds seats")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for machines")
+    form.add_argument("--lmstat", action="store_true", help="for scripts that read what `lmstat -a` says: nodes and users in lines like those")
     parser.set_defaults(run=run)
 
 
@@ -30,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
 
     with Client(options.servers, ini=options.ini) as client:
         triad = client.status(timeout=options.timeout)
-        usage = client.usage(timeout=options.timeout) if options.usage and triad.master else ()
+        usage = client.usage(timeout=options.timeout) if (options.usage or options.lmstat) and triad.master else ()
         source = client.config.source
     if options.json:
         say_json({"source": source, "nodes": [_facts(node) for node in triad.nodes], "usage": [_pool(pool) for pool in usage]})
+    elif options.lmstat:
+        for line in lmstat.lines(triad, usage):
+            say(line)
     else:
         _show(triad, usage, source)
     if triad.master is not None:

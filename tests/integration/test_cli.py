@@ -58,6 +58,7 @@ WRONG_USAGE = [
     ["status", "--timeout"],
     ["status", "--port", "27000"],
     ["status", "X"],
+    ["status", "--json", "--lmstat"],
     ["config", "--ini"],
     ["demo", "now"],
 ]
@@ -127,6 +128,18 @@ def test_status_shows_every_node_and_who_holds_what(triad: FakeTriad, tmp_path: 
     assert f"pid {os.getpid()}" in told.out
     assert "Y: 0 of 1 in use" in told.out
     assert told.err == ""
+
+
+def test_status_in_the_manner_of_lmstat_has_a_line_for_each_node_and_each_user(triad: FakeTriad, capsys: pytest.CaptureFixture[str]) -> None:
+    """Issue "the triad in full": `UP (MASTER)`, users with start time; usage without being asked for it."""
+    with Client(triad.servername) as client, client.checkout("X"):
+        assert cli.main(["status", "--servers", triad.servername, "--lmstat"]) == 0
+    told = capsys.readouterr().out
+    assert f"  {triad.primary.endpoint}: server UP (MASTER)\n" in told
+    assert f"  {triad.secondary.endpoint}: server UP (standby)\n" in told
+    assert re.search(
+        rf"Users of X: \(2 licenses issued; 1 license in use; 0 queued\)\n.* {os.getpid()}\), start \w{{3}} \d+/\d+ \d+:\d\d, 1 license\n", told
+    )
 
 
 def test_status_for_machines_says_the_same(triad: FakeTriad, capsys: pytest.CaptureFixture[str]) -> None:
