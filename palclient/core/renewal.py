@@ -22,7 +22,7 @@ from palclient.core.checkout import give_back, sleep
 from palclient.core.flow import Flow, Step
 from palclient.core.lease import Happening, LeaseRecord, Phase, valid_until
 from palclient.core.locate import Means, Served, Unanswered, ask_master
-from palclient.core.retry import JITTER, attempt_s
+from palclient.core.retry import JITTER, MOST_TWELFTHS, attempt_s
 from palclient.core.wire import LEAST_TTL_S, MAX_IDS, CheckoutRequest, Granted, Problem, Renewed, RenewRequest
 from palclient.models import Event, Lost, Reacquired, Recovered, Returned, Suspect
 
@@ -352,7 +352,8 @@ def keep_claiming(leases: Leases, means: Means, *, now: float) -> Flow[None]:
 
 def _claim(kept: Kept, leases: Leases, means: Means, now: float) -> Flow[float]:
     request = replace(kept.request, reclaim=kept.record.grant, queue=False)
-    ended = yield from ask_master(request, means, now=now, deadline=now + attempt_s(means.ttl_s))
+    patience_s = attempt_s(means.ttl_s, 0 if kept.record.phase is Phase.CLAIMING else MOST_TWELFTHS)  # for the first claim the holder waits
+    ended = yield from ask_master(request, means, now=now, deadline=now + patience_s)
     if isinstance(ended, Unanswered):
         leases.refused(kept, "the master lost it, and no master answered when it was claimed again", now=ended.now, is_final=False)
         if ended.may_have_acted and not kept.reacquire:  # nobody will ask again, and the seat must not stay taken

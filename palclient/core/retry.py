@@ -15,6 +15,7 @@ CONNECT_S = 1.0  # the longest that connecting may take
 LONGEST_ATTEMPT_S = 5.0
 BLIND_ATTEMPT_S = 1.0  # an attempt while no ttl is known
 BLIND_ATTEMPTS_S = (BLIND_ATTEMPT_S, 3.0, LONGEST_ATTEMPT_S)  # the first, the second, and any later one at a node in a row
+MOST_TWELFTHS = 4  # of the ttl: more do not fit between a renewal and the end of its lease
 LEAST_PROBE_S = 0.005  # not even for the shortest lease is a node asked oftener
 JITTER = 0.25  # a delay is drawn from 1.0 to 1.25 of itself
 
@@ -58,9 +59,12 @@ class RetryPolicy:
 def attempt_s(ttl_s: float | None, failures: int = 0) -> float:
     """T: how long a request may wait at a node that is thought to be master, and that has failed so many times in a row.
 
-    The ttl rules it.  Without one it is a guess, and each that was too short is followed by a longer one: else a slow node would never be heard.
+    The ttl rules it; without one it is a guess.  Each that was too short is followed by a longer one: else a slow node would never be heard.  The others hold
+    the request meanwhile, so that this costs a failover nothing.
     """
-    return BLIND_ATTEMPTS_S[min(failures, len(BLIND_ATTEMPTS_S) - 1)] if ttl_s is None else min(LONGEST_ATTEMPT_S, ttl_s / 12)
+    if ttl_s is None:
+        return BLIND_ATTEMPTS_S[min(failures, len(BLIND_ATTEMPTS_S) - 1)]
+    return min(LONGEST_ATTEMPT_S, ttl_s / 12 * min(failures + 1, MOST_TWELFTHS))
 
 
 def _exponential(shortest_s: float, longest_s: float) -> wait_base:

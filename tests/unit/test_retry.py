@@ -25,9 +25,9 @@ def test_an_attempt_lasts_a_twelfth_of_the_ttl_and_five_seconds_at_most(ttl_s: f
     assert attempt_s(ttl_s) == expected
 
 
-@pytest.mark.parametrize("ttl_s, expected", [(None, [1.0, 3.0, 5.0, 5.0]), (6.0, [0.5] * 4)])
-def test_an_attempt_by_guess_is_followed_by_longer_ones(ttl_s: float | None, expected: list[float]) -> None:
-    """Design, Flows: a ttl is no guess, and a failover is to fit into it."""
+@pytest.mark.parametrize("ttl_s, expected", [(None, [1.0, 3.0, 5.0, 5.0]), (6.0, [0.5, 1.0, 1.5, 2.0]), (48.0, [4.0, 5.0, 5.0, 5.0])])
+def test_an_attempt_that_was_too_short_is_followed_by_longer_ones(ttl_s: float | None, expected: list[float]) -> None:
+    """Design, Flows: else a node that is slower than a twelfth of the ttl would never be heard."""
     assert [attempt_s(ttl_s, failures) for failures in (0, 1, 2, 10_000)] == expected
 
 

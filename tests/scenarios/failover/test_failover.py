@@ -6,7 +6,7 @@ Stories are separated by an empty line; lines that start with ``#`` before a sto
 ``keep until=S [ttl=S] [leases=N] [reacquire=never] [luck=L]``                leases that were granted at 0 by the primary in term 7 are kept
 
 The input is lines ``[SECONDS] NODE PART``.  Parts: ``down``, ``frozen``, ``garbage``, ``master TERM``, ``standby MASTER TERM``, ``electing TERM``,
-``no-quorum TERM``, ``overloaded TERM SECONDS``, ``denies TERM PROBLEM``, ``line TERM SECONDS``, ``forgetful TERM [PROBLEM]`` (a master
+``no-quorum TERM``, ``overloaded TERM SECONDS``, ``denies TERM PROBLEM``, ``line TERM SECONDS``, ``slow TERM SECONDS``, ``forgetful TERM [PROBLEM]`` (a master
 that knows no lease, and denies claims so).  ``hasty`` before a part: it holds no request.  ``cluster=ID`` behind it: of another cluster.
 
 With ``PALCLIENT_REWRITE=1`` in the environment the expected texts are written anew; read the difference before you commit it.
@@ -39,6 +39,17 @@ def line(term: int, poll_s: float) -> Part:
     return master(term, lambda _part, call, _now: Reply(status=202, body={"id": ids_of(call)[0], "position": 1, "of": 1, "poll_s": poll_s}))
 
 
+def slow(term: int, answer_s: float) -> Part:
+    """A master behind a network where every answer takes so long."""
+    usual = master(term)
+
+    def serve(part: Part, call: Call, now: float) -> Reply:
+        assert usual.serve is not None
+        return replace(usual.serve(part, call, now), after_s=answer_s)
+
+    return replace(usual, serve=serve)
+
+
 def forgetful(term: int, denial: str = "") -> Part:
     """A master that knows no lease; and denies to grant it again, if ``denial`` says how."""
     usual = denying(term, denial, detail="All seats are taken.") if denial else master(term)
@@ -69,6 +80,7 @@ def part_of(words: list[str], ttl_s: float) -> Part:
         "overloaded": lambda: overloaded(int(rest[0]), float(rest[1])),
         "denies": lambda: denying(int(rest[0]), rest[1]),
         "line": lambda: line(int(rest[0]), float(rest[1])),
+        "slow": lambda: slow(int(rest[0]), float(rest[1])),
         "forgetful": lambda: forgetful(int(rest[0]), *rest[1:]),
     }
     part = parts[name]()
