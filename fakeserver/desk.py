@@ -16,7 +16,7 @@ from fakeserver.logged import Logged, of_grant, of_request
 from fakeserver.replication import Replication
 from fakeserver.replies import PROBLEMS, Reply, problem, problem_type, utc_text
 from fakeserver.seats import DeadId, Grant, Record, SeatRecord, Table, Version
-from fakeserver.waiting import Line
+from fakeserver.waiting import WAITS, Line, record_of, waits
 
 if TYPE_CHECKING:
     from fakeserver.options import Rules
@@ -47,11 +47,11 @@ class Desk:
         self.log = log
         self.rules = rules
         self._failover = failover
-        self._line = Line(3 * policy.poll_s(config.ttl_s) + failover)
+        self._line = Line(filter(waits, table.held()))
         self._free_at: dict[str, float] = {}
         self.next_expiry = float("inf")  # no lease runs out before; renewals leave it behind, `expire` sets it right
         for seat in table.held():
-            self._keep(_grant(seat), now)  # a full ttl for every held seat (E3): nobody knows when it was last renewed
+            self._keep(_grant(seat), now)  # a full ttl for every held seat (E3): nobody knows when it was last renewed, or its place asked for
 
     def serve(self, request: Request, *, waited_s: float, now: float) -> Outcome:
         """Decide on a request; the caller puts the outcome's records into the table, on the disk and on their way."""
@@ -63,15 +63,17 @@ class Desk:
             return self._renew(request, waited_s, now)
         if isinstance(request, Return):
             return self._give_back(request, now)
-        return Outcome(reply=Reply(status=200, body={"features": self._usage(now)}))
+        return Outcome(reply=Reply(status=200, body={"features": self._usage()}))
 
     def expire(self, now: float) -> tuple[tuple[Record, ...], tuple[Logged, ...]]:
         """The records that free every lease that has run out, and what the logs tell of it."""
         version = self.log.next_version()
         over = [identity for identity, free_at in self._free_at.items() if now >= free_at]
-        lines = tuple(_logged("IN", seat, reason="EXPIRED") for seat in map(self._table.holding, over) if seat and not _lingers(seat))
+        lines = tuple(_logged("IN", seat, reason="EXPIRED") for seat in map(self._table.holding, over) if seat and not _is_ours(seat))
         for identity in over:
             del self._free_at[identity]
+        silent = [self._line.leave(identity.removeprefix(WAITS)) for identity in over if identity.startswith(WAITS)]
+        lines += tuple(of_request("DEQUEUED", request, reason="SILENT") for request in silent if request)
         self.next_expiry = min(self._free_at.values(), default=float("inf"))
         return tuple(record for identity in over for record in self._table.freed(identity, version)), lines
 
@@ -117,23 +119,23 @@ class Desk:
         good = policy.good_seats(request, self._config, grant.granted_at)
         seats = self._table.granted(grant, request.feature, self.log.next_version(), among=good, also=self._own_lingering(request))
         self._keep(grant, now)
-        lines = (of_request("DEQUEUED", request),) if self._line.leave(request.id) else ()
+        waited, lines = self._leave_line(request.id, "")
         return Outcome(
             reply=Reply(status=201, body=_lease(seats[0], waited_s)),
             needs_op=seats[0].version.op,
-            records=seats,
+            records=(*seats, *waited),
             lines=(*lines, _logged("OUT", seats[0])),
         )
 
     def _shortage(self, request: Checkout, now: float) -> Reply | None:
         """Why there is no seat for this request now; None when there is one.  Who cannot have what is free stands in nobody's way in the line."""
         good = policy.good_seats(request, self._config, self._config.wall_epoch_s + now)
-        ahead = sum(other.count for other in self._line.ahead(request, now) if not self._held_back(other))
+        ahead = sum(other.count for other in self._line.ahead(request) if not self._held_back(other))
         free = self._table.free_count(request.feature, among=good, also=self._own_lingering(request)) - ahead
         held_back = self._held_back(request)
         if held_back is not None:
             return held_back
-        return None if free >= request.count else self._taken(request, now)
+        return None if free >= request.count else self._taken(request)
 
     def _held_back(self, request: Checkout) -> Reply | None:
         """What MAX and RESERVE of the options file have against it, with what is free now; None when they have nothing."""
@@ -167,18 +169,39 @@ class Desk:
         return sum(self._table.seats_of(_grant(seat).id) for seat in mine)
 
     def _stand_in_line(self, request: Checkout, shortage: Reply, now: float) -> Outcome:
-        new = self._line.find(request.id) is None
-        place = self._line.join(request, now)
-        if place is None:
-            return self.denied(request, shortage)
-        body = {"id": request.id, "position": place[0], "of": place[1], "poll_s": policy.poll_s(self._config.ttl_s)}
-        lines = (of_request("QUEUED", request, position=place[0]),) if new else ()
-        return Outcome(reply=Reply(status=202, body=body), lines=lines)
+        """Take a place, or keep the one that there is: what was told is on two nodes (E4), so the next master knows of it."""
+        record = self._table.holding(WAITS + request.id)
+        new: tuple[SeatRecord, ...] = ()
+        if record is None:
+            place = self._line.join(request)
+            if place is None:
+                return self.denied(request, shortage)
+            version, seq = self.log.next_version(), self._table.seq + 1
+            record = record_of(place, version, seq=seq, ttl_s=self._patience_s, joined_at=self._config.wall_epoch_s + now)
+            new = (record,)
+        self._keep(_grant(record), now)
+        position, length = self._line.position(request), self._line.length(request.feature)
+        body = {"id": request.id, "position": position, "of": length, "poll_s": policy.poll_s(self._config.ttl_s)}
+        lines = (of_request("QUEUED", request, position=position),) if new else ()
+        return Outcome(reply=Reply(status=202, body=body), needs_op=self._op(record), records=new, lines=lines)
 
-    def _taken(self, request: Checkout, now: float) -> Reply:
+    def _leave_line(self, identity: str, reason: str) -> tuple[tuple[SeatRecord, ...], tuple[Logged, ...]]:
+        """The record that gives a place up, and its line in the logs; nothing of an id that has none."""
+        request = self._line.leave(identity)
+        if request is None:
+            return (), ()
+        self._free_at.pop(WAITS + identity, None)
+        return self._table.freed(WAITS + identity, self.log.next_version()), (of_request("DEQUEUED", request, reason=reason),)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a place outlives its owner's last word (``held_s`` adds the clocks' margin)."""
+        return (3 * policy.poll_s(self._config.ttl_s) + self._failover) / (1 + policy.CLOCK_MARGIN)
+
+    def _taken(self, request: Checkout) -> Reply:
         total = self._config.features[request.feature]
         in_use = total - self._table.free_count(request.feature)
-        in_line = self._line.length(request.feature, now)
+        in_line = self._line.length(request.feature)
         return problem(
             "seats-taken",
             f"{in_use} of {total} seats of {request.feature!r} are in use, {in_line} checkouts stand in line; {request.count} were asked for.",
@@ -219,7 +242,9 @@ class Desk:
         for identity in dict.fromkeys(request.ids):
             seat, dead = self._table.holding(identity), self._table.dead(identity)
             results[identity] = seat is not None
-            self._line.leave(identity)
+            waited, left = self._leave_line(identity, "GIVEN UP")
+            records += waited
+            lines += left
             if dead is not None:
                 needs_op = max(needs_op, self._op(dead))
                 continue
@@ -243,11 +268,11 @@ class Desk:
         self._keep(rest, now)
         return self._table.given_over(identity, rest, version)
 
-    def _usage(self, now: float) -> list[dict[str, object]]:
+    def _usage(self) -> list[dict[str, object]]:
         holders: dict[str, list[dict[str, object]]] = {feature: [] for feature in self._config.features}
         for seat in self._table.held():
             grant = _grant(seat)
-            if _lingers(seat):
+            if _is_ours(seat):
                 continue
             entry = {"id": grant.id, "holder": dict(grant.holder), "count": grant.count, "since": utc_text(grant.granted_at)}
             holders.setdefault(seat.feature, []).append(entry)
@@ -257,7 +282,7 @@ class Desk:
                 "total": total,
                 "in_use": total - self._table.free_count(feature),
                 "reserved": self._reserved(feature),
-                "queued": self._line.length(feature, now),
+                "queued": self._line.length(feature),
                 "holders": holders[feature],
             }
             for feature, total in self._config.features.items()
@@ -296,6 +321,11 @@ def _grant(seat: SeatRecord) -> Grant:
 
 def _lingers(seat: SeatRecord) -> bool:
     return _grant(seat).id.startswith(LINGERS)
+
+
+def _is_ours(seat: SeatRecord) -> bool:
+    """Whether no client holds this, though a record says that it is held."""
+    return _lingers(seat) or waits(seat)
 
 
 def _user_and_host(holder: Mapping[str, object]) -> tuple[object, object]:

@@ -131,6 +131,23 @@ def test_the_triad_tells_what_it_is(whole: FakeTriad, tmp_path: Path) -> None:
     assert {entry.node for entry in whole.journal.named("started")} == {"primary", "secondary", "tertiary"}
 
 
+def test_a_place_in_line_survives_the_master() -> None:
+    """Issue "the triad in full", queue: first come, first served, also at the next master, whoever finds it first."""
+    holding, first, second = (str(uuid.uuid4()) for _ in range(3))
+
+    def stand(node: FakeNode, name: str) -> tuple[int, dict[str, Any]]:
+        return ask(node, "PUT", f"/v1/checkouts/{name}", ASKED | {"queue": True}, **{"Prefer": "wait=10", "After-Term": "1"})
+
+    with FakeTriad(features={"X": 1}, ttl_s=30) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        take_seat(triad.primary, holding)
+        assert [stand(triad.primary, name)[1]["position"] for name in (first, second)] == [1, 2]
+        triad.primary.kill()
+        assert stand(triad.secondary, second)[1]["position"] == 2
+        ask(triad.secondary, "DELETE", f"/v1/checkouts/{holding}")
+        assert [stand(triad.secondary, name)[0] for name in (second, first)] == [202, 201]
+
+
 def test_the_report_log_goes_on_at_the_new_master(tmp_path: Path) -> None:
     """T6, T14: a file beside the debug log, written by whoever is master; `report()` gives the triad's, in order."""
     name = str(uuid.uuid4())

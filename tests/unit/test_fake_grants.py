@@ -353,6 +353,82 @@ def test_a_dead_id_is_forgotten_after_a_minute(triad: VirtualTriad) -> None:
 # --- the line -----------------------------------------------------------------------------------------------------------------------
 
 
+def full_with_a_line(triad: VirtualTriad) -> tuple[Checkout, Checkout]:
+    """A pool that is taken whole, and two who wait; the second waits for two seats."""
+    do(triad, replace(A, count=2))
+    first, second = replace(A, id="b", queue=True), replace(A, id="c", count=2, queue=True)
+    assert [do(triad, each).body["position"] for each in (first, second)] == [1, 2]
+    return first, second
+
+
+def fail_over(triad: VirtualTriad) -> None:
+    """The primary dies; the secondary serves."""
+    triad.crash(PRIMARY)
+    assert triad.run_until_serving(2.0) is SECONDARY
+
+
+def test_a_place_in_line_survives_a_failover(triad: VirtualTriad) -> None:
+    """Issue "the triad in full", queue; E4: whoever asks first at the new master still stands where he stood."""
+    first, second = full_with_a_line(triad)
+    fail_over(triad)
+    answer = do(triad, second)
+    assert (answer.status, answer.body["position"], answer.body["of"]) == (202, 2, 2)
+    assert name(do(triad, replace(second, count=1))) == "other-request"
+    do(triad, Return(ids=("a",)))
+    assert do(triad, second).status == 202
+    assert name(do(triad, replace(A, id="d"))) == "seats-taken"
+    assert do(triad, first).status == 201
+    do(triad, Return(ids=("b",)))
+    assert do(triad, second).status == 201
+    assert usage(triad)["queued"] == 0
+
+
+def test_a_place_is_on_two_nodes_before_its_owner_is_told(triad: VirtualTriad) -> None:
+    """E4, for the line: no second node, no place."""
+    do(triad, replace(A, count=2))
+    triad.isolate(PRIMARY)
+    token = triad.ask(PRIMARY, replace(A, id="b", queue=True))
+    triad.run(0.1)
+    assert token not in triad.answers
+
+
+@pytest.mark.parametrize("given_up", ["returned", "silent"])
+def test_a_place_that_was_given_up_stays_so_after_a_failover(triad: VirtualTriad, given_up: str) -> None:
+    """Issue "the triad in full", queue: given up by a return, or when the client stops asking."""
+    first, second = full_with_a_line(triad)
+    if given_up == "returned":
+        do(triad, Return(ids=("b",)))
+    else:
+        patience_s = 3 * poll_s(TTL_S) + FAILOVER_S
+        for _ in range(20):
+            do(triad, second)
+            do(triad, Renew(ids=("a",)))
+            triad.run(1.1 * patience_s / 20)
+    fail_over(triad)
+    assert usage(triad)["queued"] == 1
+    assert do(triad, second).body["position"] == 1
+    texts = [text for _, _, text in triad.lines]
+    assert f"DEQUEUED: RISK ann@pc7 ({'GIVEN UP' if given_up == 'returned' else 'SILENT'})" in texts
+    assert (do(triad, first).body.get("position"), name(do(triad, first))) == ((None, "id-returned") if given_up == "returned" else (2, "202"))
+
+
+def test_whoever_fell_silent_with_the_old_master_leaves_the_line_of_the_new_one(triad: VirtualTriad) -> None:
+    """Queue: a place is not kept for ever, whoever is master; it gets a whole patience at the new one, as a seat does (E3)."""
+    full_with_a_line(triad)
+    fail_over(triad)
+    assert usage(triad)["queued"] == 2
+    triad.run(3 * poll_s(TTL_S) + FAILOVER_S + 0.01)
+    assert usage(triad)["queued"] == 0
+
+
+def test_those_in_line_hold_nothing(triad: VirtualTriad) -> None:
+    """Protocol, usage: holders are those who hold; a place takes no seat, in the pool nor in the table's view of it."""
+    full_with_a_line(triad)
+    told = usage(triad)
+    assert (told["in_use"], told["queued"], [each["id"] for each in told["holders"]]) == (2, 2, ["a"])  # type: ignore[attr-defined]
+    assert do(triad, Renew(ids=("b",))).body["results"]["b"]["code"] == -41  # type: ignore[index]
+
+
 def test_whoever_stands_in_line_gets_the_seat_before_whoever_comes_later(triad: VirtualTriad) -> None:
     """Protocol: 202; first come, first served."""
     do(triad, replace(A, count=2))
