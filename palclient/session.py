@@ -56,7 +56,7 @@ class Session:
         self._counters = Counters()
         self.changed = threading.Condition()
         self.watchers: set[Callable[[], None]] = set()  # called with every event; they do not block
-        self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._wake)
+        self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._replaced)
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
         self.means = Means(knowledge=self.knowledge, policy=policy, luck=_luck)
         self.keeper = Keeper(self.transport, self.leases, self.means, self._tell)
@@ -211,6 +211,11 @@ class Session:
             self._listeners.pop(event.lease_id, None)
         elif isinstance(event, MasterChanged):
             self._count(failovers=1)
+
+    def _replaced(self) -> None:
+        """No lease of the old cluster is called held from here on, whoever learnt of it."""
+        self.leases.cluster_replaced(self.knowledge.topology.cluster, monotonic())
+        self._wake()
 
     def _wake(self) -> None:
         self.keeper.wake()
