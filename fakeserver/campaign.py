@@ -11,7 +11,7 @@ from fakeserver.election import LONG_AGO, Candidacy, Verdict
 from fakeserver.events import Happened, PeerSend
 from fakeserver.ledger import Ledger
 from fakeserver.membership import Membership
-from fakeserver.peer import VoteAsk, VoteReply
+from fakeserver.peer import Transfer, VoteAsk, VoteReply
 from fakeserver.roles import Role
 from fakeserver.seats import Record
 
@@ -31,7 +31,7 @@ class Campaign:
     # --- voting ---------------------------------------------------------------------------------------------------------------------
 
     def vote(self, ask: VoteAsk, *, leading_until: float, now: float) -> VoteReply:
-        """Give the vote, saved first, with the whole table; or refuse it.  ``leading_until``: how long this node may be master itself."""
+        """Give the vote, saved first, with what the table has that the other lacks; or refuse it.  ``leading_until``: how long this node may be master itself."""
         history = self._ledger.has_history(ask.sender)
         if self._goes_first(ask, now):
             return self._reply(ask, Verdict(granted=False, retry_s=self._heartbeat_s), history=history)
@@ -59,7 +59,8 @@ class Campaign:
         return self._role is Role.PRIMARY and mine is not None and now < mine.until and mine.asked_term >= ask.asked_term
 
     def _reply(self, ask: VoteAsk, verdict: Verdict, *, history: bool) -> VoteReply:
-        """The verdict as a message; a vote carries the table (E1)."""
+        """The verdict as a message; a vote carries the table (E1), but for what the other has already."""
+        since = self._ledger.common_with(ask.has)
         return VoteReply(
             sender=self._role,
             cluster=self._ledger.ballot.cluster,
@@ -69,7 +70,8 @@ class Campaign:
             early=verdict.early,
             retry_s=verdict.retry_s,
             has_history=history,
-            records=self._ledger.table.records() if verdict.granted else (),
+            records=self._ledger.table.records_since(since) if verdict.granted else (),
+            since=since,
         )
 
     # --- standing -------------------------------------------------------------------------------------------------------------------
@@ -121,7 +123,8 @@ class Campaign:
         self._candidacy = Candidacy(asked_term=asked_term, until=now + pause / 2, votes=votes)
         self._again_at = now + pause
         history = self._ledger.has_history(self._role)
-        ask = VoteAsk(sender=self._role, cluster=ballot.cluster, term=ballot.term, asked_term=asked_term, has_history=history)
+        has = self._ledger.in_step
+        ask = VoteAsk(sender=self._role, cluster=ballot.cluster, term=ballot.term, asked_term=asked_term, has_history=history, has=has)
         self._ledger.out += [PeerSend(to=other, message=ask) for other in self._role.others]
         self._ledger.out.append(Happened(name="stood", facts={"term": asked_term}))
 
@@ -133,6 +136,8 @@ class Campaign:
         if not vote.granted:
             self._heed(mine, vote, now)
             return None
+        if not self._ledger.reaches(vote.since):
+            return None  # it answers what this node asked in an earlier life, when it had more
         self._candidacy = mine = mine.with_vote(vote)
         ledger = self._ledger
         if mine.asked_term <= ledger.ballot.term:  # the own vote is spent; no term is led twice
@@ -159,6 +164,6 @@ class Campaign:
         return False
 
 
-def tables(votes: Iterable[VoteReply]) -> tuple[tuple[Record, ...], ...]:
+def tables(votes: Iterable[VoteReply | Transfer]) -> tuple[tuple[Record, ...], ...]:
     """What the votes brought along (E3)."""
     return tuple(vote.records for vote in votes)

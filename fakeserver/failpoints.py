@@ -32,7 +32,9 @@ def _acknowledges(effect: Effect) -> bool:
 
 
 def _before_persist(event: Event, effects: Sequence[Effect]) -> int | None:
-    return None if isinstance(event, PeerCall) else _first(effects, lambda effect: isinstance(effect, AppendRecords))
+    if isinstance(event, PeerCall) or _first(effects, _named("elected")) is not None:
+        return None  # a master's records, or the barrier's: no grant
+    return _first(effects, lambda effect: isinstance(effect, AppendRecords))
 
 
 def _after_persist(event: Event, effects: Sequence[Effect]) -> int | None:

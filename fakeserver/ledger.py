@@ -55,34 +55,56 @@ class Ledger:
         """Records that follow without a gap."""
         self.table.apply(records, now)
         self.in_step = up_to
+        self._append(records)
+
+    def _append(self, records: tuple[Record, ...]) -> None:
         if records:
             self.out.append(AppendRecords(records=records))
         self._added += len(records)
         if self._added > REWRITE_AFTER:
             self._rewrite()
 
-    def take_over(self, records: tuple[Record, ...], now: float, *, up_to: Version) -> None:
-        """A master's whole table instead of the own one: nothing is lacking from now on (E2)."""
-        self.table = Table(self._features, records, now=now)
-        self.memory = self.memory.up_to_date()
-        self._settle(up_to)
+    def common_with(self, other: Version) -> Version:
+        """Up to where this table is the same as that of a node that is in step up to ``other``: FRESH unless one master brought both there."""
+        return min(self.in_step, other) if self.in_step.term == other.term else FRESH
 
-    def merge(self, tables: Iterable[tuple[Record, ...]], now: float, *, stamp: Version) -> None:
-        """The table with which a new master begins (E3): the newest record of every seat, what is not whole voided, all in its own term."""
+    def reaches(self, since: Version) -> bool:
+        """Whether what is newer than ``since`` is all that this table can lack; what is newer than FRESH is everything."""
+        return since == FRESH or (self.in_step.term == since.term and self.in_step >= since)
+
+    def take_over(self, records: tuple[Record, ...], now: float, *, since: Version, up_to: Version) -> None:
+        """A master's table instead of the own one, as far as it is newer than ``since``: nothing is lacking from now on (E2)."""
+        if not self.reaches(since):
+            return
+        if since == FRESH:
+            self.table = Table(self._features, records, now=now)
+        elif self.table.replace_since(since, records, now):
+            since = FRESH  # what was let go is still in the log
+        self.memory = self.memory.up_to_date()
+        self._settle(up_to, since)
+
+    def merge(self, tables: Iterable[tuple[Record, ...]], now: float, *, since: Version, stamp: Version) -> None:
+        """The table with which a new master begins (E3): the newest record of every seat, what is not whole voided, all in its own term.
+
+        ``tables`` hold what is newer than ``since``, which this one reaches.
+        """
         for records in tables:
             self.table.apply(records, now)
         self.table.settle(stamp)
         self.memory = self.memory.led_myself()
-        self._settle(stamp)
+        self._settle(stamp, since)
 
     def forget(self, *, stamp: Version) -> None:
         """The empty table with which a new master of FLEXnet's kind begins (G5, E9)."""
         self.table.forget(stamp)
-        self.merge((), 0.0, stamp=stamp)
+        self.merge((), 0.0, since=FRESH, stamp=stamp)
 
-    def _settle(self, up_to: Version) -> None:
+    def _settle(self, up_to: Version, since: Version) -> None:
         self.in_step = up_to
-        self._rewrite()
+        if since == FRESH:
+            self._rewrite()
+        else:
+            self._append(self.table.records_since(since))
         if self.ballot.may_lack_records:  # after the table: a crash between the two must leave a node that knows what it lacks
             self.ballot = replace(self.ballot, may_lack_records=False)
             self.out.append(self.ballot)

@@ -6,7 +6,7 @@ here.  ``now`` is the node's clock in seconds, effects are gathered in ``out``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fakeserver import election
@@ -18,7 +18,7 @@ from fakeserver.membership import membership_at_start
 from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply, Message, Reply, Transfer, TransferReply, VoteAsk, VoteReply, refusal
 from fakeserver.replication import BARRIER_OP, Replication
 from fakeserver.roles import Role
-from fakeserver.seats import Record, Version
+from fakeserver.seats import FRESH, Record, Version
 from fakeserver.stance import LEADING, REIGNING, TURNS, Stance, Turn
 
 RESEND_INTERVALS = 2.0
@@ -121,7 +121,7 @@ class Member:
             case VoteReply() if self.stance is Stance.FOLLOWING and not self.leaving:
                 votes = self._campaign.count(reply, now)
                 if votes:
-                    self._lead(reply.asked_term, tables(votes), how="vote", now=now)
+                    self._lead(reply.asked_term, votes, how="vote", now=now)
             case TransferReply() if self._handover and reply.term >= self._handover.message.term:
                 if reply.accepted:  # it leads: to be respected before its first heartbeat comes
                     self.ledger.memory = self.ledger.memory.heard(reply.sender, now)
@@ -148,7 +148,7 @@ class Member:
             self._halt(f"The state here belongs to cluster {self.ballot.cluster!r}; the {ask.sender.value} is master of cluster {ask.cluster!r}.")
 
     def _refuse(self, ask: Ask) -> Reply:
-        return refusal(ask, sender=self.role, cluster=self.ballot.cluster, term=self.ballot.term, op=self.ledger.in_step.op)
+        return refusal(ask, sender=self.role, cluster=self.ballot.cluster, term=self.ballot.term, has=self.ledger.in_step)
 
     # --- following ------------------------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Member:
         if has >= offered:
             return
         if ask.whole:
-            self.ledger.take_over(ask.records, now, up_to=offered)
+            self.ledger.take_over(ask.records, now, since=ask.since, up_to=offered)
         elif has >= Version(ask.term, ask.base_op):
             news = tuple(record for record in ask.records if record.version > has)
             self.ledger.add(news, now, up_to=offered)
@@ -215,22 +215,20 @@ class Member:
 
     # --- leading --------------------------------------------------------------------------------------------------------------------
 
-    def _lead(self, term: int, merged: Iterable[tuple[Record, ...]], *, how: str, now: float) -> None:
+    def _lead(self, term: int, votes: Sequence[VoteReply | Transfer], *, how: str, now: float) -> None:
         """Begin the recovery barrier (E3): the own vote is saved first, then the tables are merged and stamped, then sent to the others."""
+        since = min(vote.since for vote in votes) if self._config.grants != FLEXNET else FRESH
         self._silent_since = self.ledger.memory.heard_at
         self.ledger.vote(term, self.role)
         if self._config.grants == FLEXNET:
             self.ledger.forget(stamp=Version(term, BARRIER_OP))
         else:
-            self.ledger.merge(merged, now, stamp=Version(term, BARRIER_OP))
+            self.ledger.merge(tables(votes), now, since=since, stamp=Version(term, BARRIER_OP))
         self.membership = self.membership.without_master_before(term)
         self._campaign.give_way()
+        resend_s = RESEND_INTERVALS * self._config.heartbeat_s
         self.replication = Replication(
-            role=self.role,
-            cluster=self.ballot.cluster,
-            term=term,
-            table=self.ledger.table,
-            resend_s=RESEND_INTERVALS * self._config.heartbeat_s,
+            role=self.role, cluster=self.ballot.cluster, term=term, table=self.ledger.table, since=since, resend_s=resend_s
         )
         self._handover = None
         self._elected_at, self._barrier_until = now, now + self.failover_s
@@ -303,7 +301,8 @@ class Member:
         self._turn(Turn.HANDED_OVER)
         term = max(self.ballot.term, self._campaign.seen_term) + 1
         self.ledger.vote(term, self._successor)
-        message = Transfer(sender=self.role, cluster=self.ballot.cluster, term=term, records=self.ledger.table.records())
+        has = self.ledger.in_step  # as the successor, else it would not be ready
+        message = Transfer(sender=self.role, cluster=self.ballot.cluster, term=term, records=(), since=has)
         self._handover = Handover(to=self._successor, message=message, send_at=now, until=now + self.failover_s)
         self._offer_at = now + 4 * self.failover_s  # should the successor fail to lead, it is not tried again at once
         self.out.append(Happened(name="handed_over", facts={"term": term, "to": self._successor.value}))
@@ -312,7 +311,7 @@ class Member:
         """Take the mastership over: the sender's vote and the own are two of three, and the sender serves no longer."""
         leads = self.stance in LEADING and self.ballot.term == ask.term
         if not leads and self._may_take_over(ask, now):
-            self._lead(ask.term, [ask.records], how="transfer", now=now)
+            self._lead(ask.term, [ask], how="transfer", now=now)
             leads = True
         return TransferReply(sender=self.role, cluster=self.ballot.cluster, term=max(ask.term, self.ballot.term), accepted=leads)
 
@@ -320,7 +319,7 @@ class Member:
         memory = self.ledger.memory
         respect = max(memory.sticky_until(self.failover_s, ask.sender), memory.lacking_until(history=True))
         is_free = self.role in election.CANDIDATES and self.stance is Stance.FOLLOWING and not self.leaving
-        return is_free and ask.term > self.ballot.term and now >= respect
+        return is_free and ask.term > self.ballot.term and now >= respect and self.ledger.reaches(ask.since)
 
     # --- time -----------------------------------------------------------------------------------------------------------------------
 

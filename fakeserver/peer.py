@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from fakeserver.roles import Role
-from fakeserver.seats import NUMBER_LIMIT, Record, record_from_json, record_to_json
+from fakeserver.seats import FRESH, NUMBER_LIMIT, Record, Version, record_from_json, record_to_json
 
 Kind = Literal["heartbeat", "vote", "append", "transfer"]
 
@@ -51,7 +51,10 @@ class HeartbeatReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteAsk:
-    """Make me master of ``asked_term`` (E1).  ``has_history``: the asking node's table has been through a master's hands."""
+    """Make me master of ``asked_term`` (E1).
+
+    ``has_history``: the asking node's table has been through a master's hands; ``has``: the last operation up to which it has no gap.
+    """
 
     kind: ClassVar[Kind] = "vote"
     sender: Role
@@ -59,11 +62,12 @@ class VoteAsk:
     term: int
     asked_term: int
     has_history: bool
+    has: Version = FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteReply:
-    """Granted with the voter's whole table, or refused; then ``retry_s`` (seconds) tells when asking again makes sense.
+    """Granted with what the voter's table has newer than ``since`` (FRESH: all of it), or refused; then ``retry_s`` (seconds) tells when asking again makes sense.
 
     ``early``: given before the voter's waiting time was over, as a fresh node may; it counts only if both others gave theirs (E2).
     """
@@ -78,11 +82,15 @@ class VoteReply:
     retry_s: float
     has_history: bool
     records: tuple[Record, ...]
+    since: Version = FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """Records of the master of ``term``: those of the operations after ``base_op`` up to ``op``, or the ``whole`` table as of ``op``."""
+    """Records of the master of ``term``: those of the operations after ``base_op`` up to ``op``, or the ``whole`` table as of ``op``.
+
+    Of the whole table, what is not newer than ``since`` is left out: it is for a node that has no gap up to there.
+    """
 
     kind: ClassVar[Kind] = "append"
     sender: Role
@@ -93,11 +101,15 @@ class Append:
     base_op: int
     op: int
     records: tuple[Record, ...]
+    since: Version = FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendReply:
-    """``accepted``: written down, and my table has no gap up to ``op``.  Not accepted: another term, or a gap that you must fill first."""
+    """``accepted``: written down, and my table has no gap up to ``op``.  Not accepted: another term, or a gap that you must fill first.
+
+    ``has``: of which master, and up to which operation of its, my table has no gap.
+    """
 
     kind: ClassVar[Kind] = "append"
     sender: Role
@@ -106,17 +118,19 @@ class AppendReply:
     sent_at: float
     accepted: bool
     op: int
+    has: Version = FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """The sender was master, has stopped serving, and gives you its vote for ``term`` and its table without being asked (E6)."""
+    """The sender was master, has stopped serving, and gives you its vote for ``term`` without being asked (E6), and what its table has newer than ``since``."""
 
     kind: ClassVar[Kind] = "transfer"
     sender: Role
     cluster: str
     term: int
     records: tuple[Record, ...]
+    since: Version = FRESH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +157,13 @@ _REPLIES: dict[str, type[Reply]] = {
 }
 
 
-def refusal(ask: Ask, *, sender: Role, cluster: str, term: int, op: int) -> Reply:
-    """The reply that says no.  ``op``: how far the sender's table goes, for a master that wants to fill the gap."""
+def refusal(ask: Ask, *, sender: Role, cluster: str, term: int, has: Version) -> Reply:
+    """The reply that says no.  ``has``: how far the sender's table goes, for a master that wants to fill the gap."""
     match ask:
         case Heartbeat():
-            return HeartbeatReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=op)
+            return HeartbeatReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=has.op)
         case Append():
-            return AppendReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=op)
+            return AppendReply(sender=sender, cluster=cluster, term=term, sent_at=ask.sent_at, accepted=False, op=has.op, has=has)
         case Transfer():
             return TransferReply(sender=sender, cluster=cluster, term=term, accepted=False)
         case VoteAsk():
@@ -197,6 +211,8 @@ def decode(kind: str, members: Mapping[str, object]) -> Message:
 def _plain(value: object) -> object:
     if isinstance(value, Role):
         return value.value
+    if isinstance(value, Version):
+        return list(value)
     if isinstance(value, tuple):
         return [entry.value if isinstance(entry, Role) else record_to_json(entry) for entry in value]
     return value
@@ -240,6 +256,11 @@ def _list(value: object) -> list[object]:
     return value
 
 
+def _version(value: object) -> Version:
+    term, op = _list(value)  # which raises ValueError, as it should, if there are not two
+    return Version(_whole(term), _whole(op))
+
+
 # A member means the same in every message that has it.
 _READERS: dict[str, Callable[[object], object]] = {
     "sender": _role,
@@ -249,6 +270,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "master_term": _whole,
     "base_op": _whole,
     "op": _whole,
+    "has": _version,
+    "since": _version,
     "sent_at": _seconds,
     "retry_s": _seconds,
     "leading": _flag,

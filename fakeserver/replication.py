@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from fakeserver.election import LONG_AGO
 from fakeserver.peer import Append, AppendReply, HeartbeatReply
 from fakeserver.roles import Role
-from fakeserver.seats import Record, Table, Version
+from fakeserver.seats import FRESH, Record, Table, Version
 
 BARRIER_OP = 1
 
@@ -21,26 +21,35 @@ RECENT_LIMIT = 2_000
 
 
 class Follower:
-    """One other node: ``acked`` is the operation up to which its table has no gap, None while it is not in step."""
+    """One other node: ``acked`` is the operation up to which its table has no gap, None while it is not in step.
 
-    def __init__(self) -> None:
+    ``has``: up to where it had none, as it said last or is to be hoped; it refuses what it cannot use, and says then.
+    """
+
+    def __init__(self, has: Version) -> None:
         self.acked: int | None = None
         self.in_flight_since: float | None = None
         self.wants_table = True
+        self.has = has
         self.heard_sent_at = LONG_AGO
 
 
 class Replication:
-    """Made anew for each term that this node leads; ``resend_s`` (seconds) is when an unanswered message is given up."""
+    """Made anew for each term that this node leads; ``resend_s`` (seconds) is when an unanswered message is given up.
 
-    def __init__(self, *, role: Role, cluster: str, term: int, table: Table, resend_s: float) -> None:
+    ``since``: what is newer than that is all in which this table differs from those that were merged; to a node that has everything up to there
+    no more need be sent.  An election at a thousand returned ids would else carry them all, twice.
+    """
+
+    def __init__(self, *, role: Role, cluster: str, term: int, table: Table, since: Version, resend_s: float) -> None:
         self.term = term
         self.op = BARRIER_OP
         self.committed = 0
-        self.followers = {other: Follower() for other in role.others}
+        self.followers = {other: Follower(since) for other in role.others}
         self._role = role
         self._cluster = cluster
         self._table = table
+        self._merged_since = since
         self._resend_s = resend_s
         self._recent: deque[tuple[int, tuple[Record, ...]]] = deque(maxlen=RECENT_LIMIT)
 
@@ -82,7 +91,7 @@ class Replication:
         if reply.accepted:
             self._in_step(follower, reply)
         else:
-            follower.acked, follower.wants_table = None, True
+            follower.acked, follower.wants_table, follower.has = None, True, reply.has
 
     def _in_step(self, follower: Follower, reply: HeartbeatReply | AppendReply) -> None:
         follower.acked = max(reply.op, follower.acked or 0)
@@ -95,15 +104,24 @@ class Replication:
             if not follower.wants_table:
                 return None
             follower.wants_table = False  # once; a node that is there and still not in step says so, one that is gone is not sent tables
-            return self._append(now, whole=True, base_op=0, records=self._table.records())
+            return self._table_for(follower.has, now)
         if follower.acked == self.op:
             return None
         if self._recent[0][0] > follower.acked + 1:
-            return self._append(now, whole=True, base_op=0, records=self._table.records())
+            return self._table_for(Version(self.term, follower.acked), now)
         missing = tuple(record for op, records in self._recent if op > follower.acked for record in records)
         return self._append(now, whole=False, base_op=follower.acked, records=missing)
 
-    def _append(self, now: float, *, whole: bool, base_op: int, records: tuple[Record, ...]) -> Append:
+    def _table_for(self, has: Version, now: float) -> Append:
+        """The table for a node that has all up to ``has``: without that, if it is the same here."""
+        since = FRESH
+        if has.term == self.term:
+            since = has
+        elif has.term == self._merged_since.term:
+            since = min(has, self._merged_since)
+        return self._append(now, whole=True, base_op=0, records=self._table.records_since(since), since=since)
+
+    def _append(self, now: float, *, whole: bool, base_op: int, records: tuple[Record, ...], since: Version = FRESH) -> Append:
         return Append(
             sender=self._role,
             cluster=self._cluster,
@@ -113,4 +131,5 @@ class Replication:
             base_op=base_op,
             op=self.op,
             records=records,
+            since=since,
         )

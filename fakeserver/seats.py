@@ -131,6 +131,11 @@ def _text(value: object) -> str:
     return value
 
 
+def _key(record: Record) -> object:
+    """What a record is about."""
+    return record.id if isinstance(record, DeadId) else (record.feature, record.index)
+
+
 # --- the table ----------------------------------------------------------------------------------------------------------------------
 
 DEAD_LIMIT = 10_000
@@ -160,6 +165,10 @@ class Table:
     def records(self) -> tuple[Record, ...]:
         """Everything, as it is sent to another node or written to the disk."""
         return (*self._seats.values(), *(dead for dead, _ in self._dead.values()))
+
+    def records_since(self, since: Version) -> tuple[Record, ...]:
+        """What is newer than ``since``; everything, if that is FRESH."""
+        return self.records() if since == FRESH else tuple([record for record in self.records() if record.version > since])
 
     def held(self) -> Iterator[SeatRecord]:
         """The first seat of every checkout that holds any."""
@@ -211,6 +220,22 @@ class Table:
                 self._bury(record, now)
             elif record.version > self._version(record):
                 self._put(record)
+
+    def replace_since(self, since: Version, records: Iterable[Record], now: float) -> bool:
+        """Become the table of which ``records`` is all that is newer than ``since``; up to ``since`` both are the same already (E2).
+
+        Whether something had to be let go: it was written down for a master that nobody followed any more.
+        """
+        told = {_key(record) for record in records}
+        lost = [record for record in self.records() if record.version > since and _key(record) not in told]
+        for record in lost:
+            if isinstance(record, DeadId):
+                del self._dead[record.id]
+            else:
+                self._put(replace(record, grant=None))
+                del self._seats[record.feature, record.index]  # no seat of a pool: those are all stamped since
+        self.apply(records, now)
+        return bool(lost)
 
     def forget_dead(self, *, before: float) -> None:
         """Let go of the ids that died before this moment."""
@@ -272,7 +297,10 @@ class Table:
             self._free[record.feature] = self._free[record.feature] | bit if record.grant is None else self._free[record.feature] & ~bit
 
     def _bury(self, record: DeadId, now: float) -> None:
-        known = self._dead.pop(record.id, None)
-        self._dead[record.id] = (record if known is None or record.version > known[0].version else known[0], now)
+        known = self._dead.get(record.id)
+        if known is not None and known[0].version >= record.version:
+            return  # told once more; it does not die anew, or each election would give all of them another minute
+        self._dead.pop(record.id, None)
+        self._dead[record.id] = record, now
         if len(self._dead) > DEAD_LIMIT:
             del self._dead[next(iter(self._dead))]

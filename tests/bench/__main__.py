@@ -10,7 +10,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from tests.bench import async_, cold, failover, many, redirect, warm
+from tests.bench import async_, cold, failover, many, redirect, triad, warm
 from tests.bench.pairs import Figure, Row
 
 PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
     "crowd": many.crowds,
     "readers": redirect.readers,
     "redirect": redirect.redirects,
+    "barrier": triad.barriers,
 }
 
 

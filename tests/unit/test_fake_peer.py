@@ -30,10 +30,10 @@ MESSAGES: list[Message] = [
     Heartbeat(sender=PRIMARY, cluster="c1", term=3, sent_at=1.5, leading=True, master=PRIMARY, master_term=3, hears=(SECONDARY, TERTIARY)),
     Heartbeat(sender=TERTIARY, cluster="c1", term=0, sent_at=0.0, leading=False, master=None, master_term=0, hears=()),
     HeartbeatReply(sender=SECONDARY, cluster="c1", term=3, sent_at=1.5, accepted=True, op=7),
-    VoteAsk(sender=SECONDARY, cluster="c1", term=3, asked_term=4, has_history=True),
+    VoteAsk(sender=SECONDARY, cluster="c1", term=3, asked_term=4, has_history=True, has=Version(3, 9)),
     VoteReply(sender=TERTIARY, cluster="c1", term=4, asked_term=4, granted=True, early=False, retry_s=0.0, has_history=True, records=(DEAD,)),
-    Append(sender=PRIMARY, cluster="c1", term=3, sent_at=1.5, whole=False, base_op=3, op=4, records=(DEAD,)),
-    AppendReply(sender=SECONDARY, cluster="c1", term=3, sent_at=1.5, accepted=False, op=0),
+    Append(sender=PRIMARY, cluster="c1", term=3, sent_at=1.5, whole=False, base_op=3, op=4, records=(DEAD,), since=Version(2, 8)),
+    AppendReply(sender=SECONDARY, cluster="c1", term=3, sent_at=1.5, accepted=False, op=0, has=Version(2, 0)),
     Transfer(sender=SECONDARY, cluster="c1", term=5, records=(DEAD,)),
     TransferReply(sender=PRIMARY, cluster="c1", term=5, accepted=True),
 ]
