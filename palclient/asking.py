@@ -13,6 +13,7 @@ from palclient.errors import ClientClosed, ConfigError
 from palclient.models import Event, Holder
 
 MAX_NAME = 100  # characters of a feature, by the protocol
+Listener = Callable[[Event], None]
 PICKLE_ADVICE = "A client belongs to one process and cannot be pickled: make one in the other process, of the same SERVERNAME."
 
 
@@ -24,7 +25,13 @@ class Defaults:
     retry: RetryPolicy
     holder: Holder | None
     reacquire: str
-    listener: Callable[[Event], None] | None = None
+    listener: Listener | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.retry, RetryPolicy):
+            raise ConfigError(f"retry must be a RetryPolicy, and is {self.retry!r}.")
+        if not isinstance(self.holder, Holder | None):
+            raise ConfigError(f"holder must be a Holder, and is {self.holder!r}.")
 
     def changed(
         self,
@@ -33,7 +40,7 @@ class Defaults:
         retry: RetryPolicy | None,
         holder: Holder | None,
         reacquire: str | None,
-        on_event: Callable[[Event], None] | None,
+        on_event: Listener | None,
     ) -> Defaults:
         """The same with what is not None in its place.  Raises ConfigError for impossible values."""
         return replace(
@@ -42,7 +49,7 @@ class Defaults:
             retry=retry or self.retry,
             holder=holder or self.holder,
             reacquire=checked_reacquire(reacquire or self.reacquire),
-            listener=on_event or self.listener,
+            listener=checked_listener(on_event) or self.listener,
         )
 
 
@@ -57,7 +64,7 @@ class Wanted:
 
 def wanted(*, feature: str, version: str, count: int, holder: Holder, timeout: float, wait: float | None, reacquire: str) -> Wanted:
     """The checkout of these arguments, under a fresh id.  Raises ConfigError for impossible ones."""
-    check_asked(feature, count)
+    check_asked(feature, count, version)
     return Wanted(
         request=CheckoutRequest(id=str(uuid4()), feature=feature, version=version, count=count, holder=holder, nonce=uuid4().hex),
         patience=Patience(timeout_s=checked_timeout(timeout), wait_s=float("inf") if wait is None else checked_timeout(wait)),
@@ -65,14 +72,29 @@ def wanted(*, feature: str, version: str, count: int, holder: Holder, timeout: f
     )
 
 
-def check_asked(feature: str, count: int) -> None:
+def check_asked(feature: str, count: int, version: str = "0") -> None:
     """Raise ConfigError for a checkout that no server could grant."""
-    if not feature:
+    if feature == "":
         raise ConfigError("The feature has no name: write it as the FEATURE line of the license file does.")
-    if len(feature) > MAX_NAME or not feature.isprintable():
-        raise ConfigError(f"The feature must be a name of at most {MAX_NAME} characters on one line, and is {feature[:MAX_NAME]!r}.")
+    _check_word("feature", feature, "a name")
+    if version == "":
+        raise ConfigError('The version is empty: write "0" if any version will do, and leave it away.')
+    _check_word("version", version, 'a text such as "2026.1"')
     if type(count) is not int or count < 1:  # True is an int to Python, and no number of seats
         raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
+
+
+def _check_word(what: str, word: object, shape: str) -> None:
+    if not isinstance(word, str) or len(word) > MAX_NAME or not word.isprintable():
+        shown = word[:MAX_NAME] if isinstance(word, str) else word
+        raise ConfigError(f"The {what} must be {shape} of at most {MAX_NAME} characters on one line, and is {shown!r}.")
+
+
+def checked_listener(on_event: Listener | None) -> Listener | None:
+    """Something that can be called, or None.  Raises ConfigError for anything else."""
+    if on_event is not None and not callable(on_event):
+        raise ConfigError(f"on_event must be a function that takes an event, and is {on_event!r}.")
+    return on_event
 
 
 def checked_timeout(seconds: float) -> float:

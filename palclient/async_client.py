@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from palclient import asking
-from palclient.asking import Defaults, Wanted, checked_reacquire, checked_timeout, wanted
+from palclient.asking import Defaults, Wanted, checked_listener, checked_reacquire, checked_timeout, wanted
 from palclient.async_session import AsyncSession
 from palclient.client import STATUS_S, default_of
 from palclient.core import checkout as flows
@@ -31,7 +31,7 @@ class AsyncClient:
     """A connection of this process to one triad (or one server), for programs on asyncio.
 
     Arguments as of ``Client``, but that ``on_event`` is called on the event loop (of the latest use, if there are several), and that ``transport`` is an
-    ``httpx.AsyncBaseTransport``.  Leases are renewed on a thread of their own: a loop that is blocked does not lose them.
+    ``httpx.AsyncBaseTransport`` or an ``httpx.AsyncClient``.  Leases are renewed on a thread of their own: a loop that is blocked does not lose them.
 
     May be used on several loops, one after the other or in several threads.  Making one does no I/O and raises nothing but ConfigError for impossible arguments.
     The configuration is read on first use, in the way that a file is read, without yielding to the loop.
@@ -49,12 +49,18 @@ class AsyncClient:
         holder: Holder | None = None,
         reacquire: str = "auto",
         on_event: Listener | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | httpx.AsyncClient | None = None,
     ) -> None:
         self._defaults = Defaults(timeout_s=checked_timeout(timeout), retry=retry, holder=holder, reacquire=checked_reacquire(reacquire))
 
+        listener = checked_listener(on_event)
+        if transport is not None:
+            from palclient.transport.injected import checked_kind
+
+            checked_kind(transport, is_async=True)
+
         def begin(config: Config) -> AsyncSession:
-            return AsyncSession(config, retry, on_event, transport)
+            return AsyncSession(config, retry, listener, transport)
 
         self._home = Home(Where(servers=servers, ini=ini, app=app, ini_names=ini_names), begin)
 
@@ -83,7 +89,7 @@ class AsyncClient:
             wait=wait,
             reacquire=reacquire or defaults.reacquire,
         )
-        return Acquiring(self._acquired(asked, on_event or defaults.listener))
+        return Acquiring(self._acquired(asked, checked_listener(on_event) or defaults.listener))
 
     async def _acquired(self, asked: Callable[..., Wanted], listener: Listener | None) -> AsyncLease:
         home, defaults = self._home.open(), self._defaults

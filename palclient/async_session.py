@@ -45,7 +45,9 @@ class LoopCourier:
 class AsyncSession:
     """What an ``AsyncClient`` has once its configuration is read."""
 
-    def __init__(self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: httpx.AsyncBaseTransport | None) -> None:
+    def __init__(
+        self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: httpx.AsyncBaseTransport | httpx.AsyncClient | None
+    ) -> None:
         self._transport = AsyncTransport() if transport is None else AsyncInjectedTransport(transport)
         self._relay = None if on_event is None else relayed(on_event)
         self.session = Session(config, policy, self._relay, self._transport, LoopCourier())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from palclient import asking
-from palclient.asking import Defaults, checked_reacquire, checked_timeout, wanted
+from palclient.asking import Defaults, checked_listener, checked_reacquire, checked_timeout, wanted
 from palclient.core import checkout as flows
 from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
@@ -46,7 +47,8 @@ class Client:
     ``servers`` is a SERVERNAME text (or value), ``ini`` the path of an INI file; without both the usual places are searched (I4), for the application ``app``
     and the file names ``ini_names``.  ``timeout`` (seconds) is what ``checkout`` takes when it is given none.  ``holder`` is how the server's usage
     report shows this process; ``reacquire`` is ``"auto"`` or ``"never"``; ``on_event`` is called with every event of the client, in order, on a thread of its own.
-    ``transport`` is an ``httpx.BaseTransport`` (an ``httpx.MockTransport``, say) that takes the place of palclient's own, in tests.
+    ``transport`` is an ``httpx.BaseTransport`` (an ``httpx.MockTransport``, say) that takes the place of palclient's own, in tests, or an ``httpx.Client``
+    that is to send the requests.
 
     Thread-safe.  Making one does no I/O and raises nothing but ConfigError for impossible arguments.
     """
@@ -63,12 +65,14 @@ class Client:
         holder: Holder | None = None,
         reacquire: str = "auto",
         on_event: Listener | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.BaseTransport | httpx.Client | None = None,
     ) -> None:
         self._defaults = Defaults(timeout_s=checked_timeout(timeout), retry=retry, holder=holder, reacquire=checked_reacquire(reacquire))
 
+        listener, made = checked_listener(on_event), _made(transport)
+
         def begin(config: Config) -> Session:
-            return Session(config, retry, on_event, _made(transport))
+            return Session(config, retry, listener, made())
 
         self._home = Home(Where(servers=servers, ini=ini, app=app, ini_names=ini_names), begin)
 
@@ -94,7 +98,7 @@ class Client:
             wait=wait,
             reacquire=reacquire or defaults.reacquire,
         )
-        return session.acquire(asked, defaults.retry, on_event or defaults.listener, lambda record: Lease(session, record))
+        return session.acquire(asked, defaults.retry, checked_listener(on_event) or defaults.listener, lambda record: Lease(session, record))
 
     def status(self, *, timeout: float = STATUS_S) -> TriadStatus:
         """Ask every node for its state, side by side.  Blocks for ``timeout`` seconds at most; a silent node is ``unreachable``, no error."""
@@ -159,12 +163,12 @@ class Client:
         self.close()
 
 
-def _made(transport: httpx.BaseTransport | None) -> AnyTransport:
+def _made(transport: httpx.BaseTransport | httpx.Client | None) -> Callable[[], AnyTransport]:
     if transport is None:
-        return Transport()
-    from palclient.transport.injected import InjectedTransport
+        return Transport
+    from palclient.transport.injected import InjectedTransport, checked_kind
 
-    return InjectedTransport(transport)
+    return partial(InjectedTransport, checked_kind(transport))
 
 
 class Lease:

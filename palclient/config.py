@@ -103,7 +103,7 @@ def find_servername(
     if servers is not None:
         return _from_argument(servers, trail)
     if ini is not None:
-        return _from_named_file(os.fspath(ini), "argument ini=", trail)
+        return _from_named_file(_checked_path(ini), "argument ini=", trail)
     variable = outside.environ.get(_SERVERNAME_VARIABLE, "")
     if variable.strip():
         servername = parse_servername(variable, source=_SERVERNAME_VARIABLE)
@@ -123,6 +123,17 @@ def _from_argument(servers: object, trail: list[Look]) -> Config:
         return _won(servers, "argument servers=", str(servers), trail)
     message = f"argument servers=: is a {type(servers).__name__}, and should be one text."
     raise ConfigError(message, advice='Write servers="27000@lic1,27000@lic2,27000@lic3", or for a single server servers="27000@lic1".')
+
+
+def _checked_path(ini: object) -> str:
+    """The path that an argument gives.  Bytes are none here: to ``read_ini`` they are the content of a file."""
+    path = os.fspath(ini) if isinstance(ini, (str, os.PathLike)) else None
+    if isinstance(path, str) and path:
+        return path
+    message = "argument ini=: is empty" if path == "" else f"argument ini=: is of the type {type(ini).__name__}"
+    raise ConfigError(
+        f"{message}, and should be the path of an INI file.", advice='Write ini=r"C:\\ProgramData\\Client\\client.ini", or leave it away.'
+    )
 
 
 def _from_named_file(path: str, named_by: str, trail: list[Look]) -> Config:
@@ -209,7 +220,8 @@ def _no_value(document: IniDocument) -> IniError | None:
 
 
 def _with_trail(error: IniError, trail: list[Look]) -> IniError:
-    advice = f"{error.advice}\n{_told(trail)}" if error.advice else _told(trail)
+    told = _told(trail) if len(trail) > 1 else ""  # one place is told by the message itself
+    advice = "\n".join(part for part in (error.advice, told) if part)
     return IniError(error.message, path=error.path, line=error.line, column=error.column, advice=advice)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from palclient.core.locate import Unanswered
 from palclient.core.wire import CheckoutRequest, Problem, Queued, Reply, Request, describe
 from palclient.errors import CheckoutDenied, CheckoutTimeout, NoQuorum, NoServerReachable, PalError, ProtocolError, SeatsTaken, TriadUnavailable
-from palclient.models import Endpoint, Probe
+from palclient.models import ROLES, Endpoint, Probe
 
 SEATS = frozenset({"seats-taken", "over-max", "reserved"})
 OUR_FAULT = frozenset({"bad-request", "too-large", "unsupported-version", "other-request", "id-returned"})
@@ -84,13 +84,31 @@ def _server_lines(probes: tuple[Probe, ...]) -> list[str]:
     asked: dict[Endpoint, list[Probe]] = {}
     for probe in probes:
         asked.setdefault(probe.endpoint, []).append(probe)
-    return [f"  {endpoint}: {_last_word(of_one)}" for endpoint, of_one in asked.items()]
+    lines: dict[object, tuple[list[Endpoint], list[Probe]]] = {}
+    for endpoint, of_one in asked.items():
+        is_searched = sum(other.host == endpoint.host for other in asked) > len(ROLES)  # ten ports with one word to tell are told on one line
+        last = _last(of_one)
+        ports, of_all = lines.setdefault((endpoint.host, last.outcome, last.detail) if is_searched else endpoint, ([], []))
+        ports.append(endpoint)
+        of_all += of_one
+    return [f"  {_shown(ports)}: {_last_word(of_all)}" for ports, of_all in lines.values()]
+
+
+def _shown(ports: list[Endpoint]) -> str:
+    """One server, or the ports of it that were searched."""
+    numbers = [endpoint.port or 0 for endpoint in ports]
+    return str(ports[0]) if len(ports) == 1 else f"{ports[0].host}, {len(ports)} ports from {min(numbers)} to {max(numbers)}"
 
 
 def _last_word(probes: list[Probe]) -> str:
-    last = next((probe for probe in reversed(probes) if probe.answered), probes[-1])
+    last = _last(probes)
     times = f", asked {len(probes)} times" if len(probes) > 1 else ""
     return f"{last.outcome} after {last.took_s:.2f} s ({last.detail}){times}" if last.detail else f"{last.outcome} after {last.took_s:.2f} s{times}"
+
+
+def _last(probes: list[Probe]) -> Probe:
+    """The last answer, else the last silence."""
+    return next((probe for probe in reversed(probes) if probe.answered), probes[-1])
 
 
 def _number(reply: Reply) -> str:

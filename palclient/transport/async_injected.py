@@ -7,7 +7,9 @@ renewals.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from palclient.core.flow import Answered, Call, Failed, Outcome
@@ -19,20 +21,28 @@ if TYPE_CHECKING:
 
     from palclient.transport.system import Wakeup
 
+Ask = Callable[["httpx.Request"], Awaitable["httpx.Response"]]
 NO_LOOP = Trouble(Outcome.UNREACHABLE, "the event loop of the injected transport does not run any more")
 
 
 class AsyncInjectedTransport:
-    """Looks as an ``AsyncTransport`` does.  Whoever owns it closes the user's transport, on its loop."""
+    """Looks as an ``AsyncTransport`` does.  Whoever owns it closes the user's transport, on its loop; an ``httpx.AsyncClient`` is its owner's."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
+    def __init__(self, transport: httpx.AsyncBaseTransport | httpx.AsyncClient) -> None:
+        import httpx
+
+        self._owned = None if isinstance(transport, httpx.AsyncClient) else transport
+        self._ask = (
+            partial(transport.send, stream=True, follow_redirects=False)
+            if isinstance(transport, httpx.AsyncClient)
+            else transport.handle_async_request
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def exchange_here(self, call: Call, on_end: OnEnd) -> AsyncInjectedExchange:
         """A call on the running loop, which ``begin`` sends."""
         self._loop = asyncio.get_running_loop()
-        return AsyncInjectedExchange(call, self._transport, on_end)
+        return AsyncInjectedExchange(call, self._ask, on_end)
 
     def exchange(self, call: Call, wakeup: Wakeup) -> InjectedExchange:
         """A call of another thread, on the loop that was used last; the first ``advance`` sends it."""
@@ -49,10 +59,11 @@ class AsyncInjectedTransport:
 
     async def aclose(self) -> None:
         """Close the user's transport."""
-        await self._transport.aclose()
+        if self._owned is not None:
+            await self._owned.aclose()
 
     def _send(self, call: Call, sent_at: float, on_end: OnEnd) -> None:
-        exchange = AsyncInjectedExchange(call, self._transport, on_end)
+        exchange = AsyncInjectedExchange(call, self._ask, on_end)
         loop = self._loop
         if loop is not None and loop.is_running():
             with suppress(RuntimeError):  # it was closed in this very moment
@@ -64,9 +75,9 @@ class AsyncInjectedTransport:
 class AsyncInjectedExchange:
     """One call, in a task of its own on the running loop."""
 
-    def __init__(self, call: Call, transport: httpx.AsyncBaseTransport, on_end: OnEnd) -> None:
+    def __init__(self, call: Call, ask: Ask, on_end: OnEnd) -> None:
         self.call = call
-        self._transport = transport
+        self._ask = ask
         self._on_end: OnEnd | None = on_end
         self._began = 0.0
         self._asking: asyncio.Task[Answered | Failed] | None = None
@@ -98,7 +109,7 @@ class AsyncInjectedExchange:
     async def _asked(self, sent_at: float) -> Answered | Failed:
         """How the call ends."""
         try:
-            response = await self._transport.handle_async_request(request_of(self.call, sent_at))
+            response = await self._ask(request_of(self.call, sent_at))
             body = bytearray()
             async with aclosing(response):
                 async for data in response.aiter_bytes():

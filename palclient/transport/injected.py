@@ -1,4 +1,4 @@
-"""Calls through an ``httpx.BaseTransport`` that the user brings: a mock, a recorder, a proxy of their own.
+"""Calls through an ``httpx.BaseTransport``, or an ``httpx.Client``, that the user brings: a mock, a recorder, a proxy of their own.
 
 Such a transport blocks, and can be neither watched nor interrupted.  So each call runs on a daemon thread; the deadline is kept here, and a call that
 was given up is left to end by itself, unheard.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from palclient import log
 from palclient.core.flow import Answered, Call, Failed, Outcome
+from palclient.errors import ConfigError
 from palclient.transport.exchange import authority, fields
 from palclient.transport.system import REPLY_LIMIT_BYTES, Trouble, monotonic, outcome_of
 
@@ -22,14 +24,31 @@ if TYPE_CHECKING:
     from palclient.transport.system import Wakeup
 
 OnEnd = Callable[[Answered | Failed], None]
+Kind = TypeVar("Kind")
 Send = Callable[[Call, float, OnEnd], None]
 
 
-class InjectedTransport:
-    """Looks to a runner as a ``Transport`` does.  The user's transport must be thread-safe, as httpx's own are; it is closed with this one."""
+def checked_kind(transport: Kind, *, is_async: bool = False) -> Kind:
+    """Something that can take the place of the transport.  Raises ConfigError for anything else."""
+    import httpx
 
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        self._transport = transport
+    kinds = (httpx.AsyncBaseTransport, httpx.AsyncClient) if is_async else (httpx.BaseTransport, httpx.Client)
+    if not isinstance(transport, kinds):
+        raise ConfigError(f"transport must be an httpx.{kinds[0].__name__} or an httpx.{kinds[1].__name__}, and is {transport!r}.")
+    return transport
+
+
+class InjectedTransport:
+    """Looks to a runner as a ``Transport`` does.  What the user brings must be thread-safe, as httpx's own are.
+
+    A transport is closed with this one; an ``httpx.Client`` is not, since its owner may have other uses for it.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport | httpx.Client) -> None:
+        import httpx
+
+        self._owned = None if isinstance(transport, httpx.Client) else transport
+        self._ask = partial(transport.send, stream=True, follow_redirects=False) if isinstance(transport, httpx.Client) else transport.handle_request
 
     def exchange(self, call: Call, wakeup: Wakeup) -> InjectedExchange:
         """Begin a call; the first ``advance`` sends it."""
@@ -43,7 +62,8 @@ class InjectedTransport:
 
     def close(self) -> None:
         """Close the user's transport."""
-        self._transport.close()
+        if self._owned is not None:
+            self._owned.close()
 
     def _send(self, call: Call, sent_at: float, on_end: OnEnd) -> None:
         threading.Thread(target=lambda: on_end(self._asked(call, sent_at)), name="palclient-call", daemon=True).start()
@@ -51,7 +71,7 @@ class InjectedTransport:
     def _asked(self, call: Call, sent_at: float) -> Answered | Failed:
         """On the helper thread: how the call ends."""
         try:
-            response = self._transport.handle_request(request_of(call, sent_at))
+            response = self._ask(request_of(call, sent_at))
             body = bytearray()
             with closing(response):
                 for data in response.iter_bytes():

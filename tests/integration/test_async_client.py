@@ -680,8 +680,9 @@ def test_checkouts_under_load_outlive_the_master(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- injected
 
 
-def test_an_injected_transport_serves_checkout_renewal_and_return(node: NullNode) -> None:
-    """api: ``transport`` is an ``httpx.AsyncBaseTransport``."""
+@pytest.mark.parametrize("is_client", [False, True], ids=["transport", "client"])
+def test_an_injected_transport_serves_checkout_renewal_and_return(node: NullNode, *, is_client: bool) -> None:
+    """api: ``transport`` is an ``httpx.AsyncBaseTransport``, or an ``httpx.AsyncClient``, which is left open."""
     seen: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -692,13 +693,17 @@ def test_an_injected_transport_serves_checkout_renewal_and_return(node: NullNode
         return httpx.Response(int(status.split()[1]), headers={"Content-Type": "application/json"}, content=body)
 
     async def main() -> None:
-        async with AsyncClient("27000@lic1.example", transport=httpx.MockTransport(handler)) as client:
+        mock = httpx.MockTransport(handler)
+        owners = httpx.AsyncClient(transport=mock)
+        async with owners, AsyncClient("27000@lic1.example", transport=owners if is_client else mock) as client:
             async with client.checkout("X") as lease:
                 assert lease.valid
             lease = await client.checkout("X")
             lease._session.session.leases.all_due(monotonic())  # the keeper renews at once, on this loop
             await until(lambda: "POST" in seen, "it is renewed")
             lease.ensure_held()
+            await client.aclose()
+            assert not owners.is_closed
         assert seen == ["PUT", "DELETE", "PUT", "POST", "DELETE"]
 
     asyncio.run(main())

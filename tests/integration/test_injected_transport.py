@@ -21,6 +21,11 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 def ask(handler: Handler, *, answer_s: float = LONG_S, host: str = "lic1.example") -> Answered | Failed:
     """The end of one call to a mock."""
+    return ended(InjectedTransport(httpx.MockTransport(handler)), answer_s=answer_s, host=host)
+
+
+def ended(transport: InjectedTransport, *, answer_s: float = LONG_S, host: str = "lic1.example") -> Answered | Failed:
+    """The end of one call."""
 
     def flow() -> Flow[Answered | Failed]:
         now = monotonic()
@@ -30,7 +35,7 @@ def ask(handler: Handler, *, answer_s: float = LONG_S, host: str = "lic1.example
         assert isinstance(event, Answered | Failed)
         return event
 
-    return run(flow(), InjectedTransport(httpx.MockTransport(handler)))
+    return run(flow(), transport)
 
 
 def test_a_mock_sees_the_request_and_its_answer_comes_back() -> None:
@@ -111,6 +116,40 @@ def test_a_mistake_in_the_users_transport_is_logged_and_ends_the_call(caplog: py
     assert isinstance(end, Failed)
     assert "mine" in end.detail
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_client_of_httpx_is_asked_as_it_is_and_left_open() -> None:
+    """Issue: an injected httpx transport or client.  It is its owner's, redirects stay off, and the deadline is ours."""
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(307, headers={"Location": "http://elsewhere/"})
+
+    def note(request: httpx.Request) -> None:
+        request.headers["X-Test"] = "1"
+
+    with httpx.Client(transport=httpx.MockTransport(handler), event_hooks={"request": [note]}, follow_redirects=True) as owners:
+        transport = InjectedTransport(owners)
+        end = ended(transport)
+        transport.close()
+        assert not owners.is_closed
+    assert isinstance(end, Answered)
+    assert end.status == 307
+    assert [(str(request.url), request.headers["X-Test"]) for request in seen] == [("http://lic1.example:27000/v1/checkouts/x", "1")]
+    assert seen[0].extensions["timeout"]["read"] > LONG_S - 5
+
+
+def test_a_transport_is_closed_with_the_client() -> None:
+    """api: ``transport``."""
+    closed: list[bool] = []
+
+    class Noted(httpx.MockTransport):
+        def close(self) -> None:
+            closed.append(True)
+
+    InjectedTransport(Noted(lambda _: httpx.Response(200))).close()
+    assert closed == [True]
 
 
 def test_a_body_without_an_end_is_bounded() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from palclient import AsyncClient, Client
 from palclient.asking import MAX_NAME, check_asked, checked_timeout
 from palclient.errors import ConfigError
 
@@ -20,12 +23,43 @@ def test_a_count_that_is_no_number_of_seats_is_refused(count: Any) -> None:
         check_asked("X", count)
 
 
-@pytest.mark.parametrize("feature", ["", "two\nlines", "x" * (MAX_NAME + 1)])
-def test_a_feature_that_is_no_name_is_refused(feature: str) -> None:
+@pytest.mark.parametrize("feature", ["", "two\nlines", "x" * (MAX_NAME + 1), 5, None, b"X"])
+def test_a_feature_that_is_no_name_is_refused(feature: Any) -> None:
     """Protocol, checkouts: a name of at most 100 characters on one line."""
     with pytest.raises(ConfigError, match="feature"):
         check_asked(feature, 1)
     check_asked("x" * MAX_NAME, 1)
+
+
+@pytest.mark.parametrize("version", ["", "1\n2", "1" * (MAX_NAME + 1), 2026.1, None])
+def test_a_version_that_is_no_text_is_refused(version: Any) -> None:
+    """Protocol, checkouts: printable characters, at most 100."""
+    with pytest.raises(ConfigError, match="version"):
+        check_asked("X", 1, version)
+    check_asked("X", 1, "1" * MAX_NAME)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("name", ["on_event", "retry", "holder", "transport"])
+def test_an_argument_of_another_kind_is_refused_where_it_is_given(kind: Callable[..., Any], name: str) -> None:
+    """api.md, Errors: no foreign exception leaves the SDK; and not a thread's log, long after, but the call tells of the slip."""
+    with pytest.raises(ConfigError, match=f"{name} must be .*5"):
+        kind("1@a", **{name: 5})
+    client = kind("1@a")
+    if name != "transport":
+        with pytest.raises(ConfigError, match=f"{name} must be .*5"):
+            client.with_options(**{name: 5})
+    if name == "on_event":
+        with pytest.raises(ConfigError, match=f"{name} must be .*5"):
+            client.checkout("X", on_event=5)
+
+
+def test_a_transport_for_the_other_kind_of_client_is_refused() -> None:
+    """api.md: ``transport``."""
+    with pytest.raises(ConfigError, match=r"transport must be an httpx\.BaseTransport or an httpx\.Client"):
+        Client("1@a", transport=httpx.AsyncHTTPTransport())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"transport must be an httpx\.AsyncBaseTransport or an httpx\.AsyncClient"):
+        AsyncClient("1@a", transport=httpx.HTTPTransport())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "3", None, True])

@@ -121,6 +121,32 @@ def test_an_empty_argument_is_an_error_and_not_passed_by() -> None:
         find_servername(servers="", surroundings=outside(environ={"PALCLIENT_SERVERNAME": "lic1"}))
 
 
+class BytesPath:
+    """A path of bytes, as ``os.scandir`` gives them for a folder in bytes."""
+
+    def __fspath__(self) -> bytes:
+        return b"a.ini"
+
+
+@pytest.mark.parametrize(
+    "path, words", [(5, "is of the type int"), (b"a.ini", "is of the type bytes"), ("", "is empty"), (BytesPath(), "is of the type BytesPath")]
+)
+def test_an_argument_that_is_no_path_is_told_so(path: Any, words: str) -> None:
+    """api.md, Errors: no foreign exception leaves the SDK; bytes would be taken for the content of a file."""
+    with pytest.raises(ConfigError, match=rf"^argument ini=: {words}, and should be the path of an INI file\.\nWrite ini=r\"C:\\ProgramData"):
+        find_servername(ini=path, surroundings=outside())
+
+
+def test_a_path_that_is_given_and_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    """The trail has nothing to add where one place alone was looked at."""
+    path = str(tmp_path / "none.ini")
+    with pytest.raises(IniError) as caught:
+        find_servername(ini=path, surroundings=outside())
+    assert str(caught.value).count(path) == 1
+    with pytest.raises(IniError, match="variable PALCLIENT_INI names") as caught:  # there it tells who named it
+        find_servername(surroundings=outside(environ={"PALCLIENT_INI": path}))
+
+
 def test_a_named_file_must_exist_and_no_other_is_tried(tmp_path: Path) -> None:
     """I4: first match wins; a file that was named is a match."""
     ini(tmp_path, "lic1")

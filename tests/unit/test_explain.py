@@ -12,10 +12,10 @@ from palclient.models import Endpoint, Probe
 from tests.unit.script import STATUS_OF, request, speaker
 
 
-def probe(host: str, outcome: str, detail: str = "", *, answered: bool = False, took_s: float = 0.01) -> Probe:
+def probe(host: str, outcome: str, detail: str = "", *, answered: bool = False, took_s: float = 0.01, port: int = 27000) -> Probe:
     """What came of one request to one server."""
     return Probe(
-        endpoint=Endpoint(host=host, port=27000), asked="checkout", began_s=0.0, took_s=took_s, outcome=outcome, detail=detail, answered=answered
+        endpoint=Endpoint(host=host, port=port), asked="checkout", began_s=0.0, took_s=took_s, outcome=outcome, detail=detail, answered=answered
     )
 
 
@@ -35,6 +35,26 @@ def test_every_server_has_a_line_in_the_order_in_which_it_was_asked() -> None:
     ]
     assert "palclient config" in error.advice
     assert len(error.probes) == 3
+
+
+def test_the_ports_of_a_server_that_was_searched_share_a_line_while_there_is_one_word_to_tell() -> None:
+    """N2: a server without a port is asked on ten of them."""
+    searched = [probe("lic1", "name unknown", "no such host", port=port) for port in range(27000, 27010)]
+    lines = str(explain.unavailable(request(), ended(*searched, *searched))).splitlines()[1:-1]
+    assert lines == ["  lic1, 10 ports from 27000 to 27009: name unknown after 0.01 s (no such host), asked 20 times"]
+    other = probe("lic1", "not HTTP", "SSH-2.0", port=27003)
+    lines = str(explain.unavailable(request(), ended(*searched[:3], other, *searched[4:], probe("lic2", "reset")))).splitlines()[1:-1]
+    assert lines == [
+        "  lic1, 9 ports from 27000 to 27009: name unknown after 0.01 s (no such host), asked 9 times",
+        "  27003@lic1: not HTTP after 0.01 s (SSH-2.0)",
+        "  27000@lic2: reset after 0.01 s",
+    ]
+
+
+def test_a_triad_on_one_host_has_a_line_for_each_server() -> None:
+    """Style 14: three entries of SERVERNAME are three servers, also where all say the same."""
+    lines = str(explain.unavailable(request(), ended(*(probe("lic1", "refused", port=port) for port in (27000, 27001, 27002))))).splitlines()[1:-1]
+    assert [line.split(":")[0] for line in lines] == ["  27000@lic1", "  27001@lic1", "  27002@lic1"]
 
 
 def test_a_servers_own_words_outweigh_a_later_silence() -> None:
