@@ -27,11 +27,14 @@ FAULT NODE [SETTING=VALUE ...]      such as: slow primary latency_s=0.2 clients_
                                     overloaded stale_master double_count clock_rate disk_full fail_at
 fill FEATURE, expire FEATURE        at all three
 isolate NODE, partition NODE NODE [one_way=true], mend NODE NODE
-heal [NODE [FAULT]], reset, status, journal, help, quit"""
+reread                              the options file again, at all three
+heal [NODE [FAULT]], reset, status, journal, report, help, quit"""
 
 COMMANDS = {
     ("status", 0): ("GET", ""),
     ("journal", 0): ("GET", "journal"),
+    ("report", 0): ("GET", "report"),
+    ("reread", 0): ("POST", "reread"),
     ("heal", 0): ("POST", "heal"),
     ("reset", 0): ("POST", "reset"),
     ("heal", 1): ("DELETE", "nodes/{0}/faults"),
@@ -50,6 +53,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--feature", action="append", type=_feature, metavar="NAME=SEATS", help="a pool (default RISK_IND80=5); may be given more than once"
     )
+    parser.add_argument("--options", metavar="FILE", help="an options file: who is let in, reserved, limited; `reread` reads it again")
     parser.add_argument("--control", type=_port, default=0, metavar="PORT", help="where the control listens (default: any free port)")
     parser.add_argument("--heartbeat", type=float, default=0.1, metavar="S", help="seconds between heartbeats; a failover takes four (default 0.1)")
     parser.add_argument("--ttl", type=float, metavar="S", help="seconds that a lease lasts (default: the least that outlasts a failover)")
@@ -79,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         triad = FakeTriad(
             dict(options.feature or [("RISK_IND80", 5)]),
+            options_file=options.options,
             primary_is_master=options.primary_is_master,
             heartbeat_s=options.heartbeat,
             ttl_s=options.ttl,
@@ -156,7 +161,9 @@ def _setting(word: str) -> tuple[str, object]:
 
 
 def _summary(told: Mapping[str, Any]) -> str:
-    """The nodes, a line each; of a journal each entry."""
+    """The nodes, a line each; of a journal each entry, of a report each line."""
+    if "report" in told:
+        return "\n".join(json.dumps(line) for line in told["report"])
     if "journal" in told:
         return "\n".join(f"{each['at_s']:.3f} {each['node']:9} {each['name']} {json.dumps(each['facts'])}" for each in told["journal"])
     nodes = told["nodes"].values() if "nodes" in told else [told]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
@@ -165,6 +166,8 @@ def test_a_port_that_is_taken_is_named_and_no_thread_is_left(triad: FakeTriad) -
         ("heal primary", ("DELETE", "nodes/primary/faults", {})),
         ("heal primary slow", ("DELETE", "nodes/primary/faults/slow", {})),
         ("reset", ("POST", "reset", {})),
+        ("reread", ("POST", "reread", {})),
+        ("report", ("GET", "report", {})),
         ("status", ("GET", "", {})),
     ],
 )
@@ -195,6 +198,47 @@ def test_a_triad_by_hand_prints_an_ini_does_what_is_typed_and_quits() -> None:
     assert re.search(r"^tertiary +\d+@127\.0\.0\.1 +down", out, flags=re.MULTILINE)
     assert "There is no fault 'sink'" in err
     assert "slow needs latency_s." in err
+
+
+def test_a_triad_by_hand_reads_its_options_again(tmp_path: Path) -> None:
+    """G7, by a typed order; a file that cannot be read is said so, and the triad goes on."""
+    options = tmp_path / "options"
+    options.write_text("EXCLUDE X USER ann\n", encoding="ascii")
+    with by_hand("--feature", "X=1", "--options", str(options)) as hand:
+        assert hand.stdin is not None
+        assert hand.stdout is not None
+        endpoint = next(line for line in hand.stdout if line.startswith("SERVERNAME=")).removeprefix("SERVERNAME=")
+        assert [hand.stdout.readline() for _ in range(2)][1].startswith("Control: ")
+
+        def typed(order: str) -> str:
+            hand.stdin.write(f"{order}\n")  # type: ignore[union-attr]
+            hand.stdin.flush()  # type: ignore[union-attr]
+            return hand.stdout.readline()  # type: ignore[union-attr]
+
+        port = endpoint.partition("@")[0]
+        asked = {"feature": "X", "version": "0", "count": 1, "holder": {"user": "ann", "host": "pc7"}, "nonce": "n"}
+
+        def take() -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=LIMIT_S)
+            connection.request("PUT", f"/v1/checkouts/{ID}", body=json.dumps(asked), headers={"Prefer": "wait=10"})
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert take() == 403
+        options.write_text("", encoding="ascii")
+        assert typed("reread").startswith("primary ")
+        assert [hand.stdout.readline().split()[0] for _ in range(2)] == ["secondary", "tertiary"]
+        assert take() == 201
+        assert [json.loads(typed("report"))["event"], *(json.loads(hand.stdout.readline())["event"] for _ in range(2))] == [
+            "CONNECTED",
+            "DENIED",
+            "OUT",
+        ]
+        options.unlink()
+        _, err = hand.communicate("reread\nquit\n", timeout=LIMIT_S)
+    assert hand.returncode == 0
+    assert str(options) in err
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("sh") is None, reason="the page is for those who have curl and a shell")
