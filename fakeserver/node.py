@@ -57,6 +57,7 @@ class Node:
         self._parking = Parking()
         self._held = Held()
         self._answers = 0
+        self._known_term = 0  # the highest of a master that this node knew of, be it by hearsay
         self._expired: frozenset[str] = frozenset()
         self._rules = _rules(config, config.options)
         self._dead_s = policy.held_s(max(config.ttl_s, policy.DEAD_S))
@@ -215,13 +216,16 @@ class Node:
 
     def _identity(self) -> dict[str, object]:
         ballot = self._member.ballot
-        return {"node": self._name(self.config.role), "role": self.config.role.value, "cluster": ballot.cluster, "term": ballot.term}
+        term = ballot.term if self._member.stance in LEADING else max(ballot.term, self._known_term)  # a hint comes with its master's term
+        return {"node": self._name(self.config.role), "role": self.config.role.value, "cluster": ballot.cluster, "term": term}
 
     def _name(self, role: Role) -> str:
         return self.config.triad[list(Role).index(role)]
 
     def _outlook(self, now: float) -> Outlook:
         known = self._member.membership.known_master(now)
+        if known:
+            self._known_term = max(self._known_term, known.term)
         return Outlook(
             master=known.master if known else None,
             master_term=known.term if known else 0,

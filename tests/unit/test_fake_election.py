@@ -562,6 +562,24 @@ def test_only_the_master_writes_what_was_granted() -> None:
     assert (SECONDARY, "CONNECTED, master is lic1") in [(role, text) for _, role, text in triad.lines]
 
 
+def test_a_hint_comes_with_the_term_of_its_master_also_by_hearsay() -> None:
+    """Protocol: a client follows a hint at once when the term that comes with it is news, so that of a node that cannot hear the master must not be old."""
+    triad = serving_triad(primary_is_master=False)
+    triad.isolate(PRIMARY)
+    triad.run(2.0)
+    assert triad.serving() == [SECONDARY]
+    triad.cuts = {(PRIMARY, SECONDARY), (SECONDARY, PRIMARY)}
+    triad.run(0.5)
+    refused = triad.answers[triad.ask(PRIMARY, checkout("a"))]
+    ballot = triad.hosts[PRIMARY].disk.ballot
+    assert ballot is not None
+    assert (ballot.term, triad.status(SECONDARY)["term"]) == (1, 2)
+    assert (refused.status, refused.body["master"], refused.body["term"]) == (421, "secondary", 2)
+    triad.isolate(PRIMARY)
+    triad.run(2.0)
+    assert triad.status(PRIMARY)["term"] == 2  # what it knew once it goes on knowing
+
+
 @pytest.mark.parametrize("interval_s", [1.0, 2.0, 120.0])
 def test_a_triad_with_another_heartbeat_interval_survives_its_master(interval_s: float) -> None:
     """T4, T10: E is three intervals for n = 1 and nearly four for n = 120; the driver sees that no two serve."""
