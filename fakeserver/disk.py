@@ -41,12 +41,14 @@ class Disk:
     """The files of one node, in a folder of its own.  ``boot`` is ``clock.boot_name()``.  Blocks while it writes; raises OSError when it cannot.
 
     ``lasting=False``: nobody will look for these files after a power cut, so nothing is flushed; a flush can take as long as an election.
+    ``role``: whose state it has to be; None does not ask.
     """
 
-    def __init__(self, folder: Path, *, cluster: str, boot: str, fsync: bool, lasting: bool = True) -> None:
+    def __init__(self, folder: Path, *, cluster: str, boot: str, fsync: bool, lasting: bool = True, role: str | None = None) -> None:
         self._folder = folder
         self._boot = boot
         self._cluster = cluster
+        self._role = role
         self._fsync = fsync
         self._lasting = lasting
         self._log: BinaryIO | None = None
@@ -58,7 +60,7 @@ class Disk:
     def load(self) -> DiskImage:
         """What the last run of this node left, which from now on is this object's alone.
 
-        Raises StateRefused when it is in use, another cluster's, a newer version's, or altered.
+        Raises StateRefused when it is in use, another cluster's, another node's of this one, a newer version's, or altered.
         """
         self._claim = _claim(self._folder)
         self.ballot = ballot = self._load_ballot()
@@ -75,6 +77,7 @@ class Disk:
         fields = {
             "format": FORMAT,
             "cluster": ballot.cluster,
+            "role": self._role,
             "term": ballot.term,
             "voted_for": voted_for,
             "incarnation": ballot.incarnation,
@@ -149,6 +152,9 @@ class Disk:
         if not isinstance(fields, dict):
             raise StateRefused(f"The state in {path} was altered: its checksum does not fit.")
         self._refuse_foreign(fields, path)
+        found = fields.get("role")
+        if self._role and found not in (None, self._role):
+            raise StateRefused(f"The state in {path} is that of the {found} of this cluster; this node is the {self._role}.")
         voted_for = fields["voted_for"]
         return SaveBallot(
             cluster=fields["cluster"],

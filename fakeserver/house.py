@@ -144,7 +144,7 @@ def _write_fresh_state(settings: Settings, term: int) -> None:
 
 
 def _disk(settings: Settings) -> Disk:
-    return Disk(Path(settings.folder), cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting)
+    return Disk(Path(settings.folder), cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting, role=settings.role)
 
 
 def _passing_folder(stack: ExitStack) -> Path:

@@ -179,7 +179,7 @@ async def run(
     without a goodbye.
     """
     folder = Path(settings.folder)
-    disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting)
+    disk = Disk(folder, cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting, role=settings.role)
     try:
         life = Life(settings, disk)
     except (StateRefused, LicenseFileError) as refused:

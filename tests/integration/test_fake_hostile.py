@@ -37,7 +37,8 @@ def replies(triad: FakeTriad, content: bytes) -> list[tuple[int, dict[str, Any]]
     """What the primary answers to these bytes, until it hangs up or has nothing more to say: status and body of each reply."""
     with socket.create_connection((triad.primary.host, triad.primary.port), timeout=LIMIT_S) as client:
         client.sendall(content)
-        client.shutdown(socket.SHUT_WR)
+        if b"connection: close\r\n" not in content:  # who waits for a second node's word must not have hung up
+            client.shutdown(socket.SHUT_WR)
         got = b""
         try:
             while piece := client.recv(65536):
@@ -135,7 +136,7 @@ PATHS = ["/v1/status", "/v1/renewals", "/v1/returns", "/v1/checkouts/0f4e8a5e-0c
 def test_whatever_is_asked_there_is_an_answer_of_the_protocol(triad: FakeTriad, method: str, path: str, body: object) -> None:
     """Bad input: no 500, and each refusal is a problem with the node's name."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = post(path, content).replace(b"POST", method.encode(), 1)
+    request = post(path, content).replace(b"POST", method.encode(), 1).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
     ((status, answer),) = replies(triad, request)
     assert status in {200, 400, 404, 405}
     assert answer["role"] == "primary"

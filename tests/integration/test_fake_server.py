@@ -99,11 +99,16 @@ class Client:
 
     async def reply(self) -> tuple[int, dict[str, str], dict[str, object]]:
         """The next reply."""
+        status, headers = await self.head()
+        async with asyncio.timeout(LIMIT_S):
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return status, headers, json.loads(body)
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """What the next reply says before its body."""
         async with asyncio.timeout(LIMIT_S):
             first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines)
-            body = await self._reader.readexactly(int(headers["content-length"]))
-        return int(first.split()[1]), headers, json.loads(body)
+        return int(first.split()[1]), dict(line.split(": ", 1) for line in lines)
 
 
 @asynccontextmanager
@@ -286,6 +291,22 @@ def test_a_body_over_the_limit_is_refused_and_the_connection_lives_on(tmp_path: 
                 assert (status, problem["type"]) == (413, "urn:palclient:problem:too-large")
                 assert problem.items() >= IDENTITY.items()
             assert (await client.ask("GET", "/v1/status"))[0] == 200
+
+    asyncio.run(main())
+
+
+def test_head_is_answered_as_get_without_a_body(tmp_path: Path) -> None:
+    """RFC 9110, 9.3.2: whoever understands GET understands HEAD; what comes next on the connection is the next answer."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (_, _, address), connected(address) as client:
+            client.send("HEAD", "/v1/status")
+            client.send("GET", "/v1/status")
+            told = await client.head()
+            status, headers, body = await client.reply()
+            assert (told[0], told[1].keys(), told[1]["content-type"]) == (200, headers.keys(), "application/json")
+            assert (status, headers["content-type"]) == (200, "application/json")
+            assert body.items() >= IDENTITY.items()
 
     asyncio.run(main())
 

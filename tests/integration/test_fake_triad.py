@@ -256,6 +256,18 @@ def test_the_state_of_another_cluster_is_refused_in_a_plain_sentence(tmp_path: P
     assert [node.state for node in triad.nodes] == ["down"] * 3
 
 
+def test_folders_that_were_swapped_are_refused_in_a_plain_sentence(tmp_path: Path) -> None:
+    """Issue "the triad in full", bad input: the state of another node of the same cluster."""
+    with FakeTriad(features={"X": 5}, state_dir=tmp_path) as triad:
+        triad.wait_until_serving(LIMIT_S)
+    (tmp_path / "primary").rename(tmp_path / "kept")
+    (tmp_path / "secondary").rename(tmp_path / "primary")
+    (tmp_path / "kept").rename(tmp_path / "secondary")
+    swapped = FakeTriad(features={"X": 5}, state_dir=tmp_path)
+    with pytest.raises(FakeTriadError, match=r"^The state in \S+ is that of the secondary of this cluster; this node is the primary\.$"), swapped:
+        pass
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     """Issue "the triad in full", bad input."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -43,6 +43,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_the_state_of_another_node_of_the_cluster_is_refused(tmp_path: Path, *, lasting: bool) -> None:
+    """Issue, bad input: two folders that were swapped would give each node a vote that it never cast (E1)."""
+
+    def of(role: str | None) -> Disk:
+        return Disk(tmp_path, cluster="c1", boot="b", fsync=False, lasting=lasting, role=role)
+
+    with closing(of("primary")) as own:
+        own.save_ballot(BALLOT)
+        own.rewrite([FREE])
+    with (
+        closing(of("secondary")) as other,
+        pytest.raises(StateRefused, match=r"is that of the primary of this cluster; this node is the secondary\.$"),
+    ):
+        other.load()
+    with closing(of("primary")) as again:
+        assert again.load().ballot == BALLOT
+
+
+def test_a_state_that_does_not_say_whose_it_is_is_taken(folder: Path) -> None:
+    """An older version wrote no role."""
+    with closing(Disk(folder, cluster="c1", boot="boot-1", fsync=False, role="tertiary")) as found:
+        assert found.load().ballot == BALLOT
+
+
 def test_a_fresh_disk_holds_nothing(tmp_path: Path) -> None:
     """E2: a node that has no state may vote at once."""
     assert load(tmp_path / "new") == DiskImage()

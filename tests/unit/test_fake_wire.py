@@ -200,6 +200,8 @@ def test_what_is_not_in_the_protocol_is_refused_by_name(method: str, path: str, 
 def test_a_wrong_method_is_told_the_right_ones() -> None:
     """RFC 9110, 15.5.6: a 405 says what is allowed."""
     assert refusal("PATCH", f"/v1/checkouts/{ID}").allow == "PUT, DELETE"
+    assert refusal("POST", "/v1/status").allow == "GET, HEAD"
+    assert refusal("HEAD", f"/v1/checkouts/{ID}").allow == "PUT, DELETE"
     assert (b"allow", b"PUT") in wire.write_reply(405, {}, allow="PUT").headers
 
 
