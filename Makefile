@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 $(shell test ! -e $(READY) || $(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint fmt bench prove pyz lock clean venv
+.PHONY: help demo test test-all lint fmt bench prove soak pyz lock clean venv
 
 help:
 	@echo 'make demo      start three servers here, lose the primary, watch the checkout survive (15 s)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make fmt       format the code and repair what ruff can repair'
 	@echo 'make bench     measure, and print the table'
 	@echo 'make prove     play thousands of histories of a failing triad, and switch off every safety rule in turn (8 minutes)'
+	@echo 'make soak      two hundred clients at work for half an hour while servers fail; what grows'
 	@echo 'make pyz       build palclient-redirect.pyz, the redirect tool as one file for any Python 3.11 or later'
 	@echo 'make lock      resolve the pinned requirements anew'
 	@echo 'make clean     remove .venv and all that tools left behind'
@@ -77,6 +78,10 @@ FAILOVERS ?= 50
 prove: $(READY)
 	@$(BIN)/python -m tests.simulation.prove $(SECONDS:%=--seconds %) $(HISTORIES:%=--histories %) $(SEED:%=--seed %)
 	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) --failovers $(FAILOVERS) $(SEED:%=--seed %))
+
+# SECONDS=1800 of mixed load and faults with two hundred clients.
+soak: $(READY)
+	@$(BIN)/python -m tests.chaos.soak $(SECONDS:%=--seconds %) $(SEED:%=--seed %)
 
 # The redirect tool as one file. It needs no .venv and no network; without site-packages nothing but the standard library can get into it.
 PYZ ?= palclient-redirect.pyz

@@ -12,17 +12,19 @@ from typing import Any, Literal, Self
 
 from fakeserver import FakeTriad
 from fakeserver.process import FakeTriadError
+from fakeserver.settings import failover_s
 from palclient.transport import monotonic
 from tests.chaos.crew import Member, Stuck, hired
 from tests.chaos.episodes import DOUBLED, KINDS, WAIT_S, Stage
 from tests.chaos.gauges import Gauges
-from tests.chaos.habits import ELECTION_S, FEATURES, HEARTBEAT_S, PATIENT_S, WIDE
+from tests.chaos.habits import FEATURES, HEARTBEAT_S, WIDE
 from tests.chaos.history import Turn, turns
 from tests.chaos.linear import NEVER
 from tests.chaos.verdict import Violation, verdicts
 
 CREW = ("threads", "tasks", "threads", "tasks")
-REST_S = 2 * PATIENT_S + 10.0  # a checkout, a wait in line, a return, and a busy machine
+CALM_S = (0.4, 0.8)  # of work before anything breaks
+REST_S = 25.0  # a checkout, a wait in line, a return, and a busy machine
 SLACK_S = 0.5
 
 
@@ -55,11 +57,24 @@ def deck(seed: int, kinds: Sequence[str]) -> Iterator[str]:
 class Run:
     """A triad and its clients, for the time of a ``with`` block."""
 
-    def __init__(self, seed: int, folder: Path, *, crew: Sequence[str] = CREW, grants: Literal["replicated", "flexnet"] = "replicated") -> None:
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        *,
+        crew: Sequence[str] = CREW,
+        clients_each: int = 1,
+        heartbeat_s: float = HEARTBEAT_S,
+        calm_s: tuple[float, float] = CALM_S,
+        grants: Literal["replicated", "flexnet"] = "replicated",
+    ) -> None:
         self._seed = seed
         self._folder = folder
         self._kinds = crew
-        self._triad = FakeTriad(features=FEATURES, heartbeat_s=HEARTBEAT_S, state_dir=folder / "triad", grants=grants)
+        self._clients_each = clients_each
+        self._calm_s = calm_s
+        self._election_s = failover_s(heartbeat_s)
+        self._triad = FakeTriad(features=FEATURES, heartbeat_s=heartbeat_s, state_dir=folder / "triad", grants=grants)
         self._crew: list[Member] = []
         self._hired = 0
         self._mended_at = 0.0
@@ -80,12 +95,14 @@ class Run:
 
     def _hire(self, kind: str) -> Member:
         self._hired += 1
-        return hired(f"client-{self._hired}-{kind}", kind, self._triad.servername, self._folder, self._seed * 1000 + self._hired)
+        return hired(
+            f"client-{self._hired}-{kind}", kind, self._triad.servername, self._folder, self._seed * 1000 + self._hired, clients=self._clients_each
+        )
 
     def play(self, number: int, kind: str) -> Outcome:
         """One episode.  What does not come about in time is a violation, and the end of the run."""
         outcome = Outcome(number=number, kind=kind)
-        stage = Stage(self._triad, self._crew, random.Random(f"{self._seed} {number}"))
+        stage = Stage(self._triad, self._crew, random.Random(f"{self._seed} {number}"), self._election_s)
         try:
             self._act(stage, kind)
             outcome.orphaned = self._settle()
@@ -101,7 +118,7 @@ class Run:
         for member in self._crew:
             member.tell("go")
         self._wait_all_work(stage)
-        stage.let(0.4, 0.8)
+        stage.let(*self._calm_s)
         KINDS[kind](stage)
         self._mended_at = monotonic()
         self._triad.heal()
@@ -124,7 +141,7 @@ class Run:
             member.tell("rest")
         for member in living:
             member.wait_resting(time.monotonic() + REST_S)
-        deadline = time.monotonic() + self._triad.ttl_s + ELECTION_S + SLACK_S
+        deadline = time.monotonic() + self._triad.ttl_s + self._election_s + SLACK_S
         while (left := self._holders()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return len(left)

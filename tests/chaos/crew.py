@@ -102,13 +102,13 @@ class Member:
                 yield json.loads(line)
 
 
-def hired(name: str, kind: str, servername: str, folder: Path, seed: int) -> Member:
-    """Start a client process; it rests until it is told to go.  It may still be loading: see ``wait_resting``."""
+def hired(name: str, kind: str, servername: str, folder: Path, seed: int, *, clients: int = 1) -> Member:
+    """Start a process of so many clients; it rests until it is told to go.  It may still be loading: see ``wait_resting``."""
     path = folder / f"{name}.jsonl"
     path.touch()
     with open(path.with_suffix(".err"), "wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.worker", kind, servername, str(path), str(seed)],
+            [sys.executable, "-m", "tests.chaos.worker", kind, servername, str(path), str(seed), str(clients)],
             bufsize=0,
             cwd=ROOT,
             stdin=subprocess.PIPE,

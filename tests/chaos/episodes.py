@@ -16,9 +16,8 @@ from fakeserver.cluster import ROLES
 from fakeserver.process import FakeTriadError
 from palclient.transport import monotonic
 from tests.chaos.crew import Member, Stuck
-from tests.chaos.habits import ELECTION_S
 
-WAIT_S = 15.0
+WAIT_S = 20.0
 POLL_S = 0.02
 
 
@@ -29,6 +28,7 @@ class Stage:
     triad: FakeTriad
     crew: list[Member]
     dice: random.Random
+    election_s: float  # E
     fault_at: float = 0.0
     note: str = ""
     left_behind: frozenset[str] = frozenset()  # leases that are still taken when the program that took them has ended
@@ -56,13 +56,13 @@ class Stage:
 
     def outlast(self, more_s: float = 1.0) -> None:
         """Let an election pass, and some calm after it."""
-        self.let(1.3 * ELECTION_S, 1.3 * ELECTION_S + more_s)
+        self.let(1.3 * self.election_s, 1.3 * self.election_s + more_s)
         self.triad.wait_for_master(WAIT_S)
 
     def falls(self, node: FakeNode) -> bool:
         """Whether the node comes to its failpoint within some elections."""
         try:
-            node.wait_down(4 * ELECTION_S)
+            node.wait_down(4 * self.election_s)
         except FakeTriadError:
             self.note += f"{node.role} did not come to its failpoint; "
             return False
@@ -198,7 +198,7 @@ def shattered(stage: Stage) -> None:
     """All links are cut, and nobody serves, for less than callers wait."""
     for one, other in combinations(ROLES, 2):
         stage.strike(partial(stage.triad.partition, one, other))
-    stage.let(0.3 * ELECTION_S, 1.2 * ELECTION_S)
+    stage.let(0.3 * stage.election_s, 1.2 * stage.election_s)
     stage.triad.heal()
     stage.outlast(0.3)
 
@@ -257,7 +257,7 @@ def client_exit_in_election(stage: Stage) -> None:
     """The master is killed, and a client's program ends with checkouts under way."""
     victim = stage.victim()
     stage.strike(stage.triad.primary.kill)
-    stage.let(0.05, 0.8 * ELECTION_S)
+    stage.let(0.05, 0.8 * stage.election_s)
     victim.exit()
     stage.outlast(0.3)
 
@@ -277,7 +277,7 @@ def client_and_master(stage: Stage) -> None:
     victim = stage.victim()
     victim.freeze()
     stage.strike(stage.triad.primary.kill)
-    stage.let(1.1 * stage.triad.ttl_s + ELECTION_S, 1.6 * stage.triad.ttl_s + ELECTION_S)
+    stage.let(1.1 * stage.triad.ttl_s + stage.election_s, 1.6 * stage.triad.ttl_s + stage.election_s)
     victim.thaw()
     stage.outlast(0.3)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 DESCRIPTORS_MORE, THREADS_MORE, MEMORY_MORE_KIB = 24, 4, 24 * 1024
-"""Ours: what a process may have more of at the end than after its first episode.  A leak of one a request is hundreds."""
+"""Ours: what a process may usually have more of in the second half of a run than in the first.  A leak of one a request is hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +33,39 @@ def reading(pid: int) -> Reading | None:
 
 @dataclass(slots=True)
 class Gauges:
-    """The first and the last reading of each process, by name and pid."""
+    """The readings of each process in order, by name and pid."""
 
-    first: dict[tuple[str, int], Reading] = field(default_factory=dict)
-    last: dict[tuple[str, int], Reading] = field(default_factory=dict)
+    readings: dict[tuple[str, int], list[Reading]] = field(default_factory=dict)
 
     def take(self, pids: Mapping[str, int | None]) -> None:
         """Read them all, at rest."""
         for name, pid in pids.items():
             now = None if pid is None else reading(pid)
             if pid is not None and now is not None:
-                self.first.setdefault((name, pid), now)
-                self.last[name, pid] = now
+                self.readings.setdefault((name, pid), []).append(now)
 
     def grown(self) -> Iterator[str]:
         """What uses more than it should."""
-        for (name, pid), before in self.first.items():
-            after = self.last[name, pid]
+        for (name, pid), taken in self.readings.items():
+            before, after = _halves(taken)
             more = (after.descriptors - before.descriptors, after.threads - before.threads, after.memory_kib - before.memory_kib)
             if more[0] > DESCRIPTORS_MORE or more[1] > THREADS_MORE or more[2] > MEMORY_MORE_KIB:
                 yield f"{name} (process {pid}): {before}, then {after}"
 
     def most(self) -> Reading:
         """The largest growth of each."""
-        pairs = [(self.first[key], self.last[key]) for key in self.first]
+        pairs = [_halves(taken) for taken in self.readings.values()]
         return Reading(
             max((b.descriptors - a.descriptors for a, b in pairs), default=0),
             max((b.threads - a.threads for a, b in pairs), default=0),
             max((b.memory_kib - a.memory_kib for a, b in pairs), default=0),
         )
+
+
+def _halves(taken: Sequence[Reading]) -> tuple[Reading, Reading]:
+    """What was usual in the first half of the readings, and in the second: how many connections rest with a process varies with the fault before."""
+    return _usual(taken[: (len(taken) + 1) // 2]), _usual(taken[len(taken) // 2 :])
+
+
+def _usual(taken: Sequence[Reading]) -> Reading:
+    return Reading(*(int(statistics.median(values)) for values in zip(*map(astuple, taken), strict=True)))

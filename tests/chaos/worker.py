@@ -1,6 +1,8 @@
 """A client as a process of its own: takes seats, keeps them for a while and gives them back, and writes down what it saw.
 
-python -m tests.chaos.worker threads|tasks SERVERNAME HISTORY SEED
+python -m tests.chaos.worker threads|tasks SERVERNAME HISTORY SEED CLIENTS
+
+One client has three habits, several have one each.
 
 It says ``resting`` on standard output when it is ready, and obeys words on standard input: ``go``, ``rest`` (then ``resting`` again, when nothing is held any
 more), ``fork`` (a child takes seats of its own), ``exit`` (with all that it holds).
@@ -16,17 +18,19 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from palclient import AsyncClient, AsyncLease, CheckoutDenied, Client, Lease, PalError
 from palclient.models import Event, LeaseState, Returned
 from palclient.transport import monotonic
-from tests.chaos.habits import HABITS, READ_S, WIDE, Habit
+from tests.chaos.habits import CROWD, HABITS, READ_S, WIDE, Habit
 
+C = TypeVar("C")
 CHILD_NUMBERS = 1_000_000  # more than a parent has turns
 CHILD_TURNS = 4
 CHILD_LIMIT_S = 30
@@ -109,6 +113,7 @@ class Requests(logging.Handler):
 class Orders:
     """What the process was told to do, and how many of its loops rest."""
 
+    loops: int
     changed: threading.Condition = field(default_factory=threading.Condition)
     may_go: bool = False
     resting: int = 0
@@ -122,7 +127,7 @@ class Orders:
     def wait_all_rest(self) -> None:
         """Block until no loop holds anything; the controller has the deadline."""
         with self.changed:
-            self.changed.wait_for(lambda: self.resting == len(HABITS))
+            self.changed.wait_for(lambda: self.resting == self.loops)
 
     def rest_until_go(self) -> None:
         """One loop more rests; block until it may go on."""
@@ -149,6 +154,11 @@ def obey(orders: Orders, diary: Diary, childs_life: Callable[[], None]) -> None:
                     family.wait_gone()
                     say_resting(orders)
     diary.note("exiting")
+
+
+def lives(clients: Sequence[C]) -> list[tuple[C, Habit]]:
+    """Which loops there are."""
+    return [(client, habit) for client in clients for habit in (HABITS if len(clients) == 1 else (CROWD,))]
 
 
 def say_resting(orders: Orders) -> None:
@@ -223,16 +233,16 @@ def take_turn(client: Client, habit: Habit, orders: Orders, diary: Diary, hold_s
     diary.note("returned", op=number)
 
 
-def run_threads(servername: str, orders: Orders, diary: Diary, dice: random.Random) -> None:
-    """Threads on one client; ends with what they hold."""
-    client = Client(servername, on_event=diary.told)
-    for habit in HABITS:
+def run_threads(servername: str, crowd: int, orders: Orders, diary: Diary, dice: random.Random) -> None:
+    """Threads on their clients; ends with what they hold."""
+    clients = [Client(servername, on_event=diary.told) for _ in range(crowd)]
+    for client, habit in lives(clients):
         luck = random.Random(dice.random())
         threading.Thread(target=live_on_threads, args=(client, habit, orders, diary, luck), name=f"chaos {habit.feature}", daemon=True).start()
 
     def live_as_child() -> None:
         for _ in range(CHILD_TURNS):
-            take_turn(client, WIDE, orders, diary, 0.0)
+            take_turn(clients[0], WIDE, orders, diary, 0.0)
 
     obey(orders, diary, live_as_child)
 
@@ -266,13 +276,13 @@ async def take_async_turn(client: AsyncClient, habit: Habit, orders: Orders, dia
     diary.note("returned", op=number)
 
 
-async def run_tasks(servername: str, orders: Orders, diary: Diary, dice: random.Random) -> None:
-    """Tasks on one client; ends with what they hold."""
-    client = AsyncClient(servername, on_event=diary.told)
-    lives = [asyncio.create_task(live_on_tasks(client, habit, orders, diary, random.Random(dice.random()))) for habit in HABITS]
-    await _in_thread(lambda: obey(orders, diary, lambda: asyncio.run(live_as_child(client, orders, diary))))
-    for life in lives:
-        life.cancel()
+async def run_tasks(servername: str, crowd: int, orders: Orders, diary: Diary, dice: random.Random) -> None:
+    """Tasks on their clients; ends with what they hold."""
+    clients = [AsyncClient(servername, on_event=diary.told) for _ in range(crowd)]
+    tasks = [asyncio.create_task(live_on_tasks(client, habit, orders, diary, random.Random(dice.random()))) for client, habit in lives(clients)]
+    await _in_thread(lambda: obey(orders, diary, lambda: asyncio.run(live_as_child(clients[0], orders, diary))))
+    for task in tasks:
+        task.cancel()
 
 
 async def live_as_child(client: AsyncClient, orders: Orders, diary: Diary) -> None:
@@ -299,16 +309,17 @@ def _in_thread(work: Callable[[], None]) -> Awaitable[None]:
     return done
 
 
-def main(kind: str, servername: str, history: str, seed: str) -> None:
+def main(kind: str, servername: str, history: str, seed: str, clients: str) -> None:
     """Live until told to end."""
-    diary, orders, dice = Diary(Path(history)), Orders(), random.Random(int(seed))
+    crowd = int(clients)
+    diary, orders, dice = Diary(Path(history)), Orders(loops=len(lives([None] * crowd))), random.Random(int(seed))
     logging.getLogger("palclient").addHandler(Requests(diary))
     logging.getLogger("palclient").setLevel(logging.DEBUG)
     diary.note("began", kind=kind)
     if kind == "threads":
-        run_threads(servername, orders, diary, dice)
+        run_threads(servername, crowd, orders, diary, dice)
     else:
-        asyncio.run(run_tasks(servername, orders, diary, dice))
+        asyncio.run(run_tasks(servername, crowd, orders, diary, dice))
 
 
 if __name__ == "__main__":
