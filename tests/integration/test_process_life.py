@@ -340,6 +340,7 @@ def test_a_process_that_was_stopped_confirms_its_leases_first_and_on_new_connect
         visit, _, target = master.asked[before]
         assert target == "/v1/renewals"
         assert visit > 0
+        program.wait_for("Recovered(")  # it was overdue, until the answer came
         program.tell()
         program.wait_for("held")
         assert (program.end(), program.complained) == (0, "")
