@@ -164,9 +164,7 @@ class Run:
             read += own
             if served_at is not None:
                 _measure(outcome, own, lines, (stage.fault_at, served_at))
-        left = stage.left_behind & {turn.lease for turn in read}  # of a checkout under way when its program ended, nobody is told; its seat runs out
-        outcome.orphaned += len(left)
-        outcome.note += f"{len(stage.left_behind - left)} under way at the end" if stage.left_behind - left else ""
+        outcome.orphaned += len(stage.left_behind)
         found = list(verdicts(read))
         outcome.election_s = None if served_at is None else served_at - stage.fault_at
         outcome.checkouts = len(read)
