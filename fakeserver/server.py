@@ -19,8 +19,7 @@ from itertools import count
 from typing import Any, Protocol
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Router
 
 from fakeserver import peer, wire
 from fakeserver.clock import Clock, now_s
@@ -346,7 +345,7 @@ async def serve(
 ) -> End:
     """Serve ``shell`` on ``listener`` until it halts.  ``when_staged`` gets what faults need to be played, before the node begins."""
     door = Door(shell)
-    app = Starlette(routes=[Route("/{path:path}", door)])
+    app = Router(default=door)  # a route's pattern stops at a newline
     config = uvicorn.Config(
         app,
         loop="asyncio",

@@ -111,7 +111,7 @@ def test_what_no_node_would_say_is_refused(triad: FakeTriad, kind: Kind, members
         "hears": [],
     }
     whole |= {"asked_term": 0, "has_history": False, "whole": False, "base_op": 0, "op": 0, "records": [], "accepted": True, "granted": False}
-    whole |= {"early": False, "retry_s": 0}
+    whole |= {"early": False, "retry_s": 0, "since": [0, 0], "has": [0, 0]}
     ((status, answer),) = replies(triad, post(f"/v1/peer/{kind}", json.dumps(whole | members).encode()))
     is_harmless = not members or not set(members) & MEMBERS[kind]
     assert status == (200 if is_harmless else 400), answer

@@ -319,6 +319,8 @@ def test_what_no_node_understands_is_refused_with_a_problem(tmp_path: Path) -> N
         (400, "POST", "/v1/peer/gossip", b"{}"),
         (405, "DELETE", "/v1/status", b""),
         (404, "GET", "/v1/elsewhere", b""),
+        (404, "GET", "/v1/else%0Awhere", b""),
+        (400, "DELETE", "/v1/checkouts/a%0Ab", b""),
     ]
 
     async def main() -> None:
