@@ -13,40 +13,41 @@ from hashlib import sha256
 from threading import Event
 from typing import TYPE_CHECKING
 
-from fakeserver.events import GRANTS
-from fakeserver.faults import Fault, from_json
 from fakeserver.lifeline import ParentGone, die_with_parent
 from fakeserver.process import FakeTriadError
-from fakeserver.settings import Settings, check_loopback, check_ttl, named, smallest_ttl_s
+from fakeserver.settings import GRANTS, Settings, check_loopback, check_ttl, named, smallest_ttl_s
 from palclient.errors import LicenseFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fakeserver.faults import Fault
     from fakeserver.plan import Plan
 
 EXIT_REFUSED = 2
 STDIN = 0
 
 
-def run_child() -> None:
-    """The main program of a node that a ``FakeTriad`` started.
+def run_child(descriptor: int | None) -> int:
+    """The main program of a node that a ``FakeTriad`` started.  ``descriptor``: its listening socket, if it need not bind its port itself.
 
     A line of settings comes in on stdin and ``ready`` goes out on stdout; from then on stdin carries commands, and its end is the node's end.
+    Gives the exit code.
     """
     line = _first_line(STDIN)
     if not line:
-        sys.exit(0)  # the parent changed its mind, or is gone
+        return 0  # the parent changed its mind, or is gone
     words = json.loads(line)
     try:
         die_with_parent(words["parent"])
     except ParentGone:
-        sys.exit(0)
+        return 0
+    from fakeserver.faults import from_json
+
     settings = Settings.from_json(words["settings"])
-    descriptor = words["listener"]
     listener = None if descriptor is None else socket.socket(fileno=descriptor)
     faults = [from_json(fault) for fault in words["faults"]]
-    sys.exit(run_node(settings, listener, is_child=True, faults=faults, when_ready=lambda: print("ready", flush=True)))
+    return run_node(settings, listener, is_child=True, faults=faults, when_ready=lambda: print("ready", flush=True))
 
 
 def run_node(
@@ -170,6 +171,9 @@ def _cluster(text: str) -> str:
 
 def _run_triad(options: argparse.Namespace) -> int:
     """All three, until Ctrl-C or SIGTERM."""
+    from fakeserver.nursery import nursery
+
+    nursery()  # it gets ready while the rest is loaded here
     from fakeserver.cluster import FakeTriad
 
     ended = Event()

@@ -15,6 +15,7 @@ from fakeserver.peer import Message
 from fakeserver.pools import LicensedLine
 from fakeserver.roles import Role
 from fakeserver.seats import Record
+from fakeserver.settings import REPLICATED
 
 if TYPE_CHECKING:
     from palclient.optionsfile import OptionsFile  # a node without options does not load it
@@ -214,10 +215,6 @@ class Halt:
 Effect = Answer | PeerSend | PeerAnswer | SaveBallot | AppendRecords | RewriteTable | DebugLine | ReportLine | Happened | Halt
 
 # --- the start ----------------------------------------------------------------------------------------------------------------------
-
-
-REPLICATED, FLEXNET = GRANTS = ("replicated", "flexnet")
-"""How grants fare when mastership moves: the next master knows them (G2), or starts empty and grants at once, as FLEXnet does (G5, E9)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

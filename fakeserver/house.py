@@ -16,6 +16,7 @@ from fakeserver.clock import boot_name, now_s
 from fakeserver.disk import Disk, cluster_of
 from fakeserver.events import SaveBallot
 from fakeserver.lifeline import NEEDS_WATCHER, Midwife, Watcher
+from fakeserver.nursery import nursery
 from fakeserver.process import FakeTriadError, NodeProcess, Port, require_packages
 from fakeserver.roles import Role
 from fakeserver.settings import Settings
@@ -166,7 +167,7 @@ def _maker_of_processes(stack: ExitStack) -> Callable[[Settings, Port], AnyNode]
     watcher = Watcher() if NEEDS_WATCHER else None
     if watcher is not None:
         stack.callback(watcher.close)
-    return partial(NodeProcess, midwife=midwife, watcher=watcher)
+    return partial(NodeProcess, midwife=midwife, watcher=watcher, nursery=nursery)
 
 
 def _inside(settings: Settings, port: Port) -> AnyNode:

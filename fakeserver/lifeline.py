@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -44,13 +45,20 @@ class ParentGone(Exception):
 def die_with_parent(parent_pid: int) -> None:
     """In a child, on Linux: let the kernel kill this process when the thread that started it ends.  Raises ParentGone when it has ended already."""
     if sys.platform == "linux":
-        import ctypes
-
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-        if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "the kernel does not let this process die with its parent")
+        prctl, get_errno = load_prctl()
+        if prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(get_errno(), "the kernel does not let this process die with its parent")
         if os.getppid() != parent_pid:
             raise ParentGone
+
+
+@cache
+def load_prctl() -> tuple[Callable[..., int], Callable[[], int]]:
+    """The system call, and what tells why it failed.  Loading takes some milliseconds, once."""
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True).prctl, ctypes.get_errno
 
 
 def watch_commands(descriptor: int, *, on_line: Callable[[str], object], on_end: Callable[[], object]) -> threading.Thread:
@@ -78,18 +86,22 @@ class Midwife:
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="fakeserver midwife", daemon=True)
-        self._thread.start()
+        self._begin = threading.Lock()
 
     def call(self, start: Callable[[], T]) -> T:
         """Run ``start`` there; give what it gives, raise what it raises.  Blocks as long as it does."""
+        with self._begin:
+            if self._thread.ident is None:
+                self._thread.start()  # not before: where there is a nursery nobody calls
         future: Future[T] = Future()
         self._calls.put(lambda: _settle(future, start))
         return future.result()
 
     def close(self) -> None:
         """End the thread; what it started and still runs dies, on Linux."""
-        self._calls.put(None)
-        self._thread.join(EXIT_S)
+        if self._thread.ident is not None:
+            self._calls.put(None)
+            self._thread.join(EXIT_S)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

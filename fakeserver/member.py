@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from fakeserver import election
 from fakeserver.campaign import Campaign, tables
 from fakeserver.election import LONG_AGO, NEVER
-from fakeserver.events import FLEXNET, DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
+from fakeserver.events import DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
 from fakeserver.ledger import Ledger
 from fakeserver.membership import membership_at_start
 from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply, Message, Reply, Transfer, TransferReply, VoteAsk, VoteReply, refusal
 from fakeserver.replication import BARRIER_OP, Replication
 from fakeserver.roles import Role
 from fakeserver.seats import FRESH, Record, Version
+from fakeserver.settings import FLEXNET
 from fakeserver.stance import LEADING, REIGNING, TURNS, Stance, Turn
 
 RESEND_INTERVALS = 2.0

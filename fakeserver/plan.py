@@ -11,10 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakeserver.events import GRANTS
 from fakeserver.process import FakeTriadError
 from fakeserver.roles import Role
-from fakeserver.settings import DEFAULT_INTERVAL_S, Settings, check_loopback, check_ttl, smallest_ttl_s
+from fakeserver.settings import DEFAULT_INTERVAL_S, GRANTS, Settings, check_loopback, check_ttl, smallest_ttl_s
 
 if TYPE_CHECKING:
     from palclient.licensefile import LicenseFile, ServerLine

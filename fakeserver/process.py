@@ -11,15 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fakeserver.faults import Fault, to_json
 from fakeserver.lifeline import Midwife, Watcher
+from fakeserver.nursery import Forked, Nursery, NurseryGone
 from fakeserver.settings import DEFAULT_PORTS, Settings, named
 from palclient.errors import PalError
+
+if TYPE_CHECKING:
+    from fakeserver.faults import Fault
 
 START_LIMIT_S = 20.0  # importing takes 0.3 s; twenty triads may start at once on a small machine
 STOP_LIMIT_S = 5.0  # beside the failover time, within which a handover succeeds or is given up
@@ -30,7 +33,7 @@ OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # what a se
 
 STDERR = "stderr.txt"
 
-BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; run_child()"
+BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; sys.exit(run_child({listener!r}))"
 """The child finds its modules where this process found them, however that came about."""
 
 CAN_SELECT_PIPES = os.name == "posix"
@@ -84,12 +87,15 @@ class Port:
 class NodeProcess:
     """The process of one node; between ``kill`` and ``start`` there is none."""
 
-    def __init__(self, settings: Settings, port: Port, *, midwife: Midwife, watcher: Watcher | None) -> None:
+    def __init__(
+        self, settings: Settings, port: Port, *, midwife: Midwife, watcher: Watcher | None, nursery: Callable[[], Nursery | None] = lambda: None
+    ) -> None:
         self.settings = settings
         self._port = port
         self._midwife = midwife
         self._watcher = watcher
-        self._process: subprocess.Popen[bytes] | None = None
+        self._nursery = nursery
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._is_paused = False
         self._heard = b""
         self._orders = 0
@@ -121,6 +127,8 @@ class NodeProcess:
 
     def launch(self, faults: Sequence[Fault] = ()) -> None:
         """Start the process, which plays these faults from the start, without waiting for it: ``wait_ready`` does."""
+        from fakeserver.faults import to_json  # half of what the command line would load before it starts the nursery
+
         self._forget()
         self._is_paused = False
         self._heard = b""
@@ -128,34 +136,38 @@ class NodeProcess:
         folder = Path(self.settings.folder)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / STDERR, "wb") as stderr:
-            self._process = self._midwife.call(lambda: self._spawn(stderr.fileno(), faults))
+            self._process, parent = self._born(stderr.fileno())
+        words = {"settings": self.settings.to_json(), "parent": parent, "faults": [to_json(fault) for fault in faults]}
+        self._tell(self._process, json.dumps(words))
         if self._watcher is not None:
             self._watcher.add(self._process.pid)
 
-    def _spawn(self, stderr: int, faults: Sequence[Fault]) -> subprocess.Popen[bytes]:
+    def _born(self, stderr: int) -> tuple[subprocess.Popen[bytes] | Forked, int]:
+        """A process for the node, and the number of its parent."""
         listener = self._port.hand_over()
-        descriptors = () if listener is None else (listener.fileno(),)
-        words = {
-            "settings": self.settings.to_json(),
-            "listener": descriptors[0] if descriptors else None,
-            "parent": os.getpid(),
-            "faults": [to_json(fault) for fault in faults],
-        }
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", BOOT.format(path=sys.path), self.settings.role],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                pass_fds=descriptors,
-                start_new_session=True,  # Ctrl-C in the user's terminal is for the user's program
-                creationflags=OWN_GROUP,
-            )
+            nursery = self._nursery()
+            if nursery is not None and listener is not None:
+                try:
+                    return nursery.bear(stderr, listener.fileno()), nursery.pid
+                except NurseryGone:
+                    pass  # then as where there is none
+            return self._midwife.call(lambda: self._spawned(stderr, listener)), os.getpid()
         finally:
             if listener is not None:
                 listener.close()  # or the port would still accept when the node is dead
-        self._tell(process, json.dumps(words))
-        return process
+
+    def _spawned(self, stderr: int, listener: socket.socket | None) -> subprocess.Popen[bytes]:
+        descriptor = None if listener is None else listener.fileno()
+        return subprocess.Popen(
+            [sys.executable, "-c", BOOT.format(path=sys.path, listener=descriptor), self.settings.role],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            pass_fds=() if descriptor is None else (descriptor,),
+            start_new_session=True,  # Ctrl-C in the user's terminal is for the user's program
+            creationflags=OWN_GROUP,
+        )
 
     def wait_ready(self) -> None:
         """Wait until the node serves its port.  Raises FakeTriadError, with the node's own words, when it ends instead."""
@@ -265,25 +277,24 @@ class NodeProcess:
     def _signal(self, name: str, flag: str) -> None:
         if not hasattr(signal, name):
             raise NotImplementedError(f"{name}: freezing a process is not played on this platform yet")
-        pid = self.pid
-        if pid is None:
+        process = self._process
+        if process is None or not self.is_running:
             raise FakeTriadError(f"The {self.settings.role} is down; only a running node can be frozen.")
-        os.kill(pid, getattr(signal, name))
-        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
-            self._wait_changed(pid, getattr(os, flag))
-
-    def _wait_changed(self, pid: int, flag: int) -> None:
-        """Wait until the kernel says that the child has stopped, or gone on."""
-        if sys.platform != "win32":
-            deadline = time.monotonic() + SIGNAL_LIMIT_S
-            while os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
-                if time.monotonic() > deadline:
-                    raise FakeTriadError(f"Process {pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
-                time.sleep(0.0002)
-            os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
+        process.send_signal(getattr(signal, name))
+        if sys.platform == "linux":  # macOS has no such call before Python 3.13
+            self._wait_changed(process, getattr(os, flag))
 
     @staticmethod
-    def _tell(process: subprocess.Popen[bytes], line: str) -> None:
+    def _wait_changed(process: subprocess.Popen[bytes] | Forked, flag: int) -> None:
+        """Wait until the kernel says that the process has stopped, or gone on."""
+        deadline = time.monotonic() + SIGNAL_LIMIT_S
+        while not (process.has_changed(flag) if isinstance(process, Forked) else _has_changed(process.pid, flag)):
+            if time.monotonic() > deadline:
+                raise FakeTriadError(f"Process {process.pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
+            time.sleep(0.0002)
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes] | Forked, line: str) -> None:
         assert process.stdin is not None
         try:
             process.stdin.write(line.encode("utf-8") + b"\n")
@@ -300,6 +311,15 @@ class NodeProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _has_changed(pid: int, flag: int) -> bool:
+    """Whether a child has stopped, or gone on, or ended."""
+    if sys.platform == "linux":
+        if os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
+            return False
+        os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
+    return True
 
 
 def first_free(host: str) -> socket.socket:

@@ -11,6 +11,9 @@ from fakeserver.roles import Role
 
 DEFAULT_PORTS = range(27000, 27010)  # where a server is whose SERVER line names no port (T13)
 
+REPLICATED, FLEXNET = GRANTS = ("replicated", "flexnet")
+"""How grants fare when mastership moves: the next master knows them (G2), or starts empty and grants at once, as FLEXnet does (G5, E9)."""
+
 DEFAULT_INTERVAL_S = 20.0  # the HEARTBEAT_INTERVAL that a license file means when it says nothing (T10)
 
 

@@ -25,6 +25,8 @@ PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
     "crowd": many.crowds,
     "readers": redirect.readers,
     "redirect": redirect.redirects,
+    "start": triad.starts,
+    "reset": triad.resets,
     "barrier": triad.barriers,
 }
 

@@ -5,15 +5,85 @@ from __future__ import annotations
 import http.client
 import json
 import statistics
+import subprocess
+import sys
+import time
 import uuid
 
 from fakeserver import FakeNode, FakeTriad
 from tests.bench.failover import wait_until
-from tests.bench.pairs import Row
+from tests.bench.pairs import ROOT, Row
 
 RETURNED = 10_000  # as many dead ids as a table keeps
 IDS_A_REQUEST = 1_000
 ELECTIONS = 10
+
+
+STARTING = """
+import sys, time
+began = time.perf_counter()
+from fakeserver import FakeTriad
+for _ in range(int(sys.argv[1])):
+    with FakeTriad(features={"X": 5}, in_process="inside" in sys.argv) as triad:
+        triad.wait_until_serving(10)
+        print(time.perf_counter() - began, end=" ")
+    began = time.perf_counter()
+"""
+AGAIN = 5  # triads after the first of a program
+
+
+def starts(rounds: int) -> list[Row]:
+    """From nothing to three nodes that follow one master: the first of a program with what it imports, and the next ones; by the command line, too."""
+    processes = [_started() for _ in range(rounds)]
+    inside = [_started("inside") for _ in range(rounds)]
+    by_hand = [_by_hand_s() for _ in range(rounds)]
+    first, later = statistics.median(each[0] for each in processes), statistics.median(s for each in processes for s in each[1:])
+    return [
+        Row(what=f"triad of processes, first of a program, median of {rounds}", ours_s=first, goal="400 ms"),
+        Row(what="triad of processes, from the second on, median", ours_s=later, goal="60 ms"),
+        Row(what="triad of processes, by the command line, median", ours_s=statistics.median(by_hand), goal="400 ms"),
+        Row(what="triad in process, first of a program, median", ours_s=statistics.median(each[0] for each in inside)),
+        Row(what="triad in process, from the second on, median", ours_s=statistics.median(s for each in inside for s in each[1:]), goal="10 ms"),
+    ]
+
+
+def _started(*words: str) -> list[float]:
+    done = subprocess.run([sys.executable, "-c", STARTING, str(1 + AGAIN), *words], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return [float(word) for word in done.stdout.split()]
+
+
+def _by_hand_s() -> float:
+    """``python -m fakeserver``, from its start until its primary says that it is master."""
+    began = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "fakeserver", "--feature", "X=5"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        servername = next(line for line in process.stdout if line.startswith("SERVERNAME="))
+        connection = http.client.HTTPConnection("127.0.0.1", int(servername.removeprefix("SERVERNAME=").partition("@")[0]), timeout=20)
+        wait_until(lambda: _state(connection) == "master")
+        taken_s = time.perf_counter() - began
+        connection.close()
+        process.terminate()
+    return taken_s
+
+
+def _state(connection: http.client.HTTPConnection) -> str:
+    connection.request("GET", "/v1/status")
+    return str(json.loads(connection.getresponse().read())["state"])
+
+
+def resets(rounds: int) -> list[Row]:
+    """A triad like new, with the nodes that there are."""
+    rows = []
+    for what, inside in (("processes", False), ("in process", True)):
+        with FakeTriad(features={"X": 5}, in_process=inside) as triad:
+            triad.wait_until_serving(10)
+            taken_s = []
+            for _ in range(5 * rounds):
+                began = time.perf_counter()
+                triad.reset()
+                taken_s.append(time.perf_counter() - began)
+        rows.append(Row(what=f"reset, {what}, median of {5 * rounds}", ours_s=statistics.median(taken_s), goal="5 ms"))
+    return rows
 
 
 def barriers(rounds: int) -> list[Row]:

@@ -15,11 +15,12 @@ from unittest.mock import patch
 from fakeserver import election, member, policy
 from fakeserver.desk import Desk
 from fakeserver.election import LONG_AGO, NEVER, Memory
-from fakeserver.events import REPLICATED, DiskImage
+from fakeserver.events import DiskImage
 from fakeserver.member import Member
 from fakeserver.parking import Held
 from fakeserver.peer import Append, AppendReply
 from fakeserver.seats import Table, Version
+from fakeserver.settings import REPLICATED
 from palclient.core import lease, locate, wire
 from palclient.core import topology as known
 from palclient.core.lease import LeaseRecord, Phase
