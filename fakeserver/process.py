@@ -336,7 +336,7 @@ def first_free(host: str) -> socket.socket:
 def bound(host: str, port: int) -> socket.socket:
     """A socket bound to a port; 0 for a free one.  Raises FakeTriadError when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio does not see that it may switch Nagle off
     try:
         if os.name == "posix":  # a port whose last connections are not forgotten yet; on Windows the option means something else
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

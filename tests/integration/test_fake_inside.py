@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import uuid
@@ -12,6 +13,7 @@ import pytest
 
 from fakeserver import FakeTriad, FakeTriadError
 from fakeserver.clock import now_s
+from fakeserver.process import bound
 from palclient import Client
 from tests.integration.test_fake_triad import LIMIT_S, ask, in_use, refuses_connections, take_seat, wait_until
 
@@ -123,3 +125,23 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         ):
             pass
     assert threads() == []
+
+
+def test_no_answer_waits_for_an_acknowledgement_of_its_first_half() -> None:
+    """Issue "the triad in full", figures: Nagle's algorithm cost every second message between nodes 40 ms."""
+
+    async def delays() -> bool:
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            taken.set_result(not writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = bound("127.0.0.1", 0)
+        listener.listen()
+        async with await asyncio.start_server(take, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await taken
+
+    assert not asyncio.run(delays())
