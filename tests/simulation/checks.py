@@ -89,13 +89,13 @@ class Checks:
     def on_answer(self, client: VirtualClient, call: Call, answer: Answered) -> None:
         """Keep the latest deadline that an answer can justify, by arithmetic of its own; and see what a master denies knowing."""
         if answer.status == 200 and (call.request.method == "DELETE" or call.request.target == "/v1/returns"):
-            results = json.loads(answer.body).get("results", {call.request.target.rsplit("/", 1)[-1]: True})
+            results = _members(answer.body).get("results", {call.request.target.rsplit("/", 1)[-1]: True})
             self._returned.update(results)
             return
         is_about_leases = call.request.method == "PUT" or call.request.target == "/v1/renewals"
         if answer.status >= 300 or not is_about_leases:
             return
-        body = json.loads(answer.body)
+        body = _members(answer.body)
         results = body["results"] if "results" in body else {body["id"]: body} if "seq" in body else {}
         for lease_id, result in results.items():
             if "ttl_s" in result:
@@ -187,6 +187,10 @@ class Checks:
             asked = next((client.records[lease_id].grant.count for client in self.clients if lease_id in client.records), count)
             if count != asked:
                 self.fail("exactly once", f"{lease_id} holds {count} seats and asked for {asked}")
+
+
+def _members(body: Any) -> dict[str, Any]:
+    return json.loads(body) if isinstance(body, bytes) else body  # type: ignore[no-any-return]
 
 
 def _is_masters(answer: Answer) -> bool:

@@ -244,7 +244,7 @@ class VirtualClient:
         def fail(outcome: Outcome, detail: str, *, sent: bool) -> None:
             end(Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
 
-        def answer(status: int, body: bytes) -> None:
+        def answer(status: int, body: Any) -> None:
             if status == RESET:
                 fail(Outcome.RESET, "reset", sent=True)
             else:

@@ -19,7 +19,7 @@ class Stage(History):
 
     def __init__(self, seed: int = 1) -> None:
         calm = replace(PROFILES["mixed"], faults=0, loss=0.0, double=0.0, slow_share=0.0, drift=0.0)
-        super().__init__(seed, calm, keeps_story=True, kept=None)
+        super().__init__(seed, calm, keeps_story=True, kept=None, uses_wire=True)
         self.asked: list[tuple[str, Call]] = []
         for node in self.nodes:
             node.start()

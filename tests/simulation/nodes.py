@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fakeserver import peer, wire
@@ -28,6 +28,7 @@ from fakeserver.events import (
 from fakeserver.node import Node
 from fakeserver.seats import Record
 from fakeserver.stance import Stance
+from tests.simulation.shortcuts import Carried
 
 if TYPE_CHECKING:
     from palclient.core.flow import HttpRequest
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 SERVING = (Stance.SERVING, Stance.DRAINING)
 RESET = 0  # in a status's place: the process died, and the system closed its connections
-Reply = Callable[[int, bytes], object]
+Body = bytes | Mapping[str, object]  # as a mapping where the wire's codecs are left out
+Reply = Callable[[int, Body], object]
 
 
 class Disk:
@@ -76,7 +78,7 @@ class Disk:
 
 
 class VirtualNode:
-    """One node.  ``after_turn`` is called whenever it has decided something; ``uses_wire`` has peer messages pass through their codec."""
+    """One node.  ``after_turn`` is called whenever it has decided something; ``uses_wire`` has answers and peer messages pass through their codecs."""
 
     def __init__(self, config: NodeConfig, world: World, clock: Clock, *, fsync: bool, uses_wire: bool) -> None:
         self.config = config
@@ -164,16 +166,19 @@ class VirtualNode:
 
     # --- what comes in ---
 
-    def ask(self, key: object, request: HttpRequest, reply: Reply) -> None:
+    def ask(self, key: object, request: HttpRequest | Carried, reply: Reply) -> None:
         """A client's request."""
-        headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
-        try:
-            call = wire.read_call(method=request.method, path=request.target, headers=headers, body=request.body)
-        except wire.Refused as refused:
-            raise AssertionError(f"the client sent what the node refuses: {request} {refused}") from refused
+        call = request.call if isinstance(request, Carried) else self._read(request)
         self._tokens += 1
         self._clients[self._tokens] = key, reply
         self.handle(ClientCall(token=self._tokens, request=call.request, park_s=call.park_s, after_term=call.after_term))
+
+    def _read(self, request: HttpRequest) -> wire.Call:
+        headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
+        try:
+            return wire.read_call(method=request.method, path=request.target, headers=headers, body=request.body)
+        except wire.Refused as refused:
+            raise AssertionError(f"the client sent what the node refuses: {request} {refused}") from refused
 
     def client_gone(self, key: object) -> None:
         """A client closed the connection of this request."""
@@ -231,7 +236,7 @@ class VirtualNode:
     def _answer(self, effect: Answer) -> None:
         waiting = self._clients.pop(effect.token, None)
         if waiting is not None:
-            content = wire.write_reply(effect.status, effect.body).body
+            content = wire.write_reply(effect.status, effect.body).body if self.uses_wire else effect.body
             self.world.tell(self.name, f"answers {effect.status} {effect.body.get('type', '')}{effect.body.get('id', '')}")
             waiting[1](effect.status, content)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from fakeserver.events import Halt, Tick
 from tests.simulation.checks import CHECKERS
 from tests.simulation.directed import DIRECTED
 from tests.simulation.history import FLEXNET, PROFILES, play
 from tests.simulation.mutations import MUTATIONS, try_mutation
+from tests.simulation.shortcuts import no_guards
 from tests.simulation.shrink import shrunk
 
 HISTORIES = 5  # of each profile
@@ -74,6 +76,23 @@ def test_one_seed_gives_one_history() -> None:
     assert once.trace_hash == again.trace_hash
     assert once.events == again.events
     assert once.trace_hash != other.trace_hash
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_history_is_the_same_without_shortcuts(profile: str) -> None:
+    """Design, the idea in five sentences: what nine histories of ten leave out, bytes and guards, decides nothing."""
+    whole = play(7, PROFILES[profile], uses_wire=True)
+    with no_guards():
+        short = play(7, PROFILES[profile], uses_wire=False)
+    assert whole.trace_hash == short.trace_hash
+
+
+def test_guards_are_back_when_the_shortcut_is_over() -> None:
+    """A frozen value stays frozen for everybody else."""
+    with no_guards():
+        Tick()
+    with pytest.raises(FrozenInstanceError):
+        Halt().reason = "changed"  # type: ignore[misc]
 
 
 def test_histories_are_worth_playing() -> None:
