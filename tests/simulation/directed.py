@@ -7,11 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 from fakeserver.election import failover_s
+from fakeserver.events import Effect, Happened
 from palclient.core.flow import Call
 from palclient.errors import PalError
 from tests.simulation.clients import VirtualClient
 from tests.simulation.history import FEATURE, HEARTBEAT_S, PROFILES, History
-from tests.simulation.nodes import book, may_serve
+from tests.simulation.nodes import VirtualNode, book, may_serve
+
+AfterTurn = Callable[[VirtualNode, tuple[Effect, ...]], None]
 
 
 class Stage(History):
@@ -148,6 +151,85 @@ def duel() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def restarted() -> tuple[str, ...]:
+    """The tertiary confirms the primary's lease and starts anew; the secondary, which does not hear the primary, asks for its vote (E2)."""
+    stage = Stage()
+    _apart_for(stage, failover_s(HEARTBEAT_S) + 1)  # the secondary stands again and again, and the tertiary refuses
+    tertiary = stage.nodes[2]
+    tertiary.crash()
+    stage.world.weather.cut |= {("primary", "tertiary"), ("tertiary", "primary")}
+    tertiary.start()
+    _ask_often(stage, failover_s(HEARTBEAT_S))
+    return _found(stage)
+
+
+def lost_records() -> tuple[str, ...]:
+    """A seat is granted through the tertiary; the primary dies, and the tertiary's machine forgets what was not flushed (E2)."""
+    stage = Stage()
+    primary, _, tertiary = stage.nodes
+    tertiary.disk.fsync = False
+    _apart_for(stage, 2.0)
+    _, ended = stage.checkout(stage.clients[0], timeout_s=0.5)
+    primary.crash()
+    tertiary.crash(power_cut=True)
+    tertiary.start()
+    stage.world.run_until(stage.world.now + 1.5 * stage.ttl_s)
+    return _found(stage) if ended == [None] else ("liveness: no seat to lose",)
+
+
+def two_votes() -> tuple[str, ...]:
+    """The tertiary votes for the primary and starts anew before it hears it lead; the secondary asks for the same term (E1, E2)."""
+    found: set[str] = set()
+    for tenths in range(0, 10, 2):
+        stage = Stage()
+        primary, secondary, tertiary = stage.nodes
+        _apart_for(stage, 0.1)
+        primary.crash()
+        secondary.crash()
+        stage.world.run_until(stage.world.now + failover_s(HEARTBEAT_S))
+        stage.world.weather.delay_s = (0.3, 0.3)
+        primary.start()
+        stage.world.after(tenths / 10, secondary.start)
+        tertiary.after_turn = _starts_anew_after_vote(stage.checks.after_node)
+        _ask_often(stage, 3 * failover_s(HEARTBEAT_S))
+        found |= set(_found(stage))
+    return tuple(sorted(found))
+
+
+def _starts_anew_after_vote(after_turn: AfterTurn) -> AfterTurn:
+    """Have a node start anew when it has just voted for the primary, once."""
+    voted: list[Effect] = []
+
+    def watch(node: VirtualNode, effects: tuple[Effect, ...]) -> None:
+        after_turn(node, effects)
+        votes = [each for each in effects if isinstance(each, Happened) and each.name == "voted" and each.facts["for"] == "primary"]
+        if votes and not voted:
+            voted.extend(votes)
+            node.world.after(0.0, node.crash)
+            node.world.after(0.0, node.start)
+
+    return watch
+
+
+def _apart_for(stage: Stage, seconds: float) -> None:
+    """Primary and secondary hear each other no more; no weather is calm from here on."""
+    stage.world.weather.cut |= {("primary", "secondary"), ("secondary", "primary")}
+    stage.checks.last_trouble = float("inf")
+    stage.world.run_until(stage.world.now + seconds)
+
+
+def _ask_often(stage: Stage, seconds: float) -> None:
+    """A checkout a quarter of a second, each by the next client, so that whoever serves has something to answer."""
+    for number in range(int(4 * seconds)):
+        client = stage.clients[number % len(stage.clients)]
+        stage.world.after(number / 4, partial(client.checkout, FEATURE, 1, 1.0, 0.0, _whatever))
+    stage.world.run_until(stage.world.now + seconds)
+
+
+def _found(stage: Stage) -> tuple[str, ...]:
+    return tuple(sorted({violation.checker for violation in stage.checks.violations}))
+
+
 def _whatever(_lease_id: str, _error: PalError | None) -> None:
     """How the checkout ends is not asked."""
 
@@ -159,4 +241,7 @@ DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "apart": apart,
     "cut off": cut_off,
     "duel": duel,
+    "restarted": restarted,
+    "lost records": lost_records,
+    "two votes": two_votes,
 }

@@ -23,8 +23,11 @@ REGRESSIONS: tuple[tuple[str, int], ...] = (
     ("reboots", 1016),  # a node that lost power waits a whole lease time, and then somebody serves
 )
 QUICK_MUTATIONS = (
+    "E1 and E2: votes forgotten, and no wait either",
     "E1 one vote a term",
     "E1 a live master is respected",
+    "E2 a restarted node waits E before it votes",
+    "E2 a node that lost records waits a full ttl",
     "E3 every held seat gets a full ttl",
     "E5 a master serves no longer than its lease",
     "G3 asking twice takes one seat",
@@ -104,7 +107,7 @@ def test_histories_are_worth_playing() -> None:
 
 @pytest.mark.parametrize("scenario", DIRECTED)
 def test_a_directed_scenario_finds_nothing(scenario: str) -> None:
-    """G3, G6, and the refusal of a stale master: what random faults do not reach."""
+    """G3, G6, E1, E2, and the refusal of a stale master: what random faults do not reach."""
     assert DIRECTED[scenario]() == ()
 
 
