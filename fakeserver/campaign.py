@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 from fakeserver import election
 from fakeserver.election import LONG_AGO, Candidacy, Verdict
@@ -91,18 +90,20 @@ class Campaign:
         ledger = self._ledger
         if self._role is Role.PRIMARY and ledger.ballot.term == 0 and membership.is_fresh_triad():
             return self._again_at  # a fresh triad need not wait (E2)
-        stands_from = partial(
-            election.stands_from,
+        start = self._stands_from(membership, rival=False)
+        if now >= start:  # only then does it matter who else lives
+            start = self._stands_from(membership, rival=membership.is_primary_about(now))
+        return max(start, self._again_at)
+
+    def _stands_from(self, membership: Membership, *, rival: bool) -> float:
+        return election.stands_from(
             self._role,
-            ledger.memory,
+            self._ledger.memory,
+            rival=rival,
             quorum_since=membership.quorum_since,
             heartbeat_s=self._heartbeat_s,
             failover=self._failover_s,
         )
-        start = stands_from(rival=False)
-        if now >= start:  # only then does it matter who else lives
-            start = stands_from(rival=membership.is_primary_about(now))
-        return max(start, self._again_at)
 
     def stand_if_due(self, membership: Membership, now: float) -> float:
         """Ask both others for their votes, if it is time; gives when the next try is due.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fakeserver.events import DiskImage, SaveBallot
-from fakeserver.peer import VoteAsk, VoteReply
+from fakeserver.peer import Transfer, VoteAsk, VoteReply
 from fakeserver.policy import CLOCK_MARGIN
 from fakeserver.roles import Role
 
@@ -156,6 +156,16 @@ def stands_from(role: Role, memory: Memory, *, rival: bool, quorum_since: float,
 def pause_s(role: Role, heartbeat_s: float) -> float:
     """How long after a failed try (seconds).  The two candidates differ, so that they do not collide for ever."""
     return heartbeat_s * (1.0 if role is Role.PRIMARY else 1.7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The vote and the table that go to a successor, until it has answered, leads, or the time is up (E6)."""
+
+    to: Role
+    message: Transfer
+    send_at: float
+    until: float
 
 
 # --- the master's lease -------------------------------------------------------------------------------------------------------------

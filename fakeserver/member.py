@@ -7,11 +7,11 @@ here.  ``now`` is the node's clock in seconds, effects are gathered in ``out``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fakeserver import election
 from fakeserver.campaign import Campaign, tables
-from fakeserver.election import LONG_AGO, NEVER
+from fakeserver.election import LONG_AGO, NEVER, Handover
 from fakeserver.events import DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
 from fakeserver.ledger import Ledger
 from fakeserver.membership import membership_at_start
@@ -24,16 +24,6 @@ from fakeserver.stance import LEADING, REIGNING, TURNS, Stance, Turn
 
 RESEND_INTERVALS = 2.0
 """An append that was not answered for two heartbeats is sent anew."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
-    """The vote and the table that go to a successor, until it has answered, leads, or the time is up (E6)."""
-
-    to: Role
-    message: Transfer
-    send_at: float
-    until: float
 
 
 class Member:
@@ -54,10 +44,11 @@ class Member:
         self._handover: Handover | None = None
         self._successor = Role.PRIMARY
         self._offer_at = LONG_AGO
-        self._beat_at = self._elected_at = now
+        self._beat_at = self._elected_at = self._links_change_at = now
         self._silent_since = LONG_AGO  # when the master before this one was last heard
         self._barrier_until = self._drain_until = self._try_at = NEVER
         self._up: tuple[Role, ...] = ()
+        self._noted = self.membership
 
     # --- what the node asks ---------------------------------------------------------------------------------------------------------
 
@@ -268,7 +259,7 @@ class Member:
 
     def _offer_if_due(self, now: float) -> None:
         """With PRIMARY_IS_MASTER a secondary gives the mastership back as soon as the primary has caught up (T5)."""
-        is_wanted = self.role is Role.SECONDARY and self._config.primary_is_master and self.stance is Stance.SERVING
+        is_wanted = self.stance is Stance.SERVING and self.role is Role.SECONDARY and self._config.primary_is_master
         if is_wanted and now >= self._offer_at and self._is_ready(Role.PRIMARY, now):
             self._drain(Role.PRIMARY, now)
 
@@ -308,6 +299,13 @@ class Member:
         self._offer_at = now + 4 * self.failover_s  # should the successor fail to lead, it is not tried again at once
         self.out.append(Happened(name="handed_over", facts={"term": term, "to": self._successor.value}))
 
+    def _press(self, handover: Handover, now: float) -> None:
+        if now >= handover.until:
+            self._handover = None
+        elif now >= handover.send_at:
+            self.out.append(PeerSend(to=handover.to, message=handover.message))
+            self._handover = replace(handover, send_at=now + self._config.heartbeat_s)
+
     def _on_transfer(self, ask: Transfer, now: float) -> Reply:
         """Take the mastership over: the sender's vote and the own are two of three, and the sender serves no longer."""
         leads = self.stance in LEADING and self.ballot.term == ask.term
@@ -326,14 +324,12 @@ class Member:
 
     def do_due(self, now: float) -> None:
         """Everything whose time has come."""
-        self._note_links(now)
+        if now >= self._links_change_at or self.membership is not self._noted:
+            self._note_links(now)
         if now >= self._beat_at:
             self._beat(now)
-        if self._handover and now >= self._handover.until:
-            self._handover = None
-        if self._handover and now >= self._handover.send_at:
-            self.out.append(PeerSend(to=self._handover.to, message=self._handover.message))
-            self._handover = replace(self._handover, send_at=now + self._config.heartbeat_s)
+        if self._handover:
+            self._press(self._handover, now)
         if self.leaving and self.stance is Stance.FOLLOWING and not self._handover:
             self._halt("")
         self._try_at = self._campaign.stand_if_due(self.membership, now) if self._may_stand() else NEVER
@@ -341,22 +337,23 @@ class Member:
 
     def replicate(self, now: float) -> None:
         """Send each other node what it lacks; the last thing in every event, so that a batch goes in one message."""
+        if self.replication is None:
+            return
         for other in self.role.others:
-            if self.replication and (message := self.replication.due(other, now)):
+            if message := self.replication.due(other, now):
                 self.out.append(PeerSend(to=other, message=message))
 
-    def wake_at(self, now: float) -> float:
+    @property
+    def wake_at(self) -> float:
         """When time alone next changes something."""
-        times = [self._beat_at, self.membership.next_change_at(now), self._try_at]
+        soonest = min(self._beat_at, self._links_change_at, self._try_at)
         if self.stance in REIGNING:
-            times.append(self.lease_until)
+            soonest = min(soonest, self.lease_until)
         if self.stance is Stance.BARRIER:
-            times.append(self._barrier_until)
+            soonest = min(soonest, self._barrier_until)
         if self.stance is Stance.DRAINING:
-            times.append(self._drain_until)
-        if self._handover:
-            times += [self._handover.send_at, self._handover.until]
-        return min(times)
+            soonest = min(soonest, self._drain_until)
+        return min(soonest, self._handover.send_at, self._handover.until) if self._handover else soonest
 
     def _may_stand(self) -> bool:
         return self.stance is Stance.FOLLOWING and not self.leaving and not self._handover
@@ -380,7 +377,8 @@ class Member:
         self.out += [PeerSend(to=other, message=message) for other in self.role.others]
 
     def _note_links(self, now: float) -> None:
-        """The connection lines of the debug log (T14)."""
+        """The connection lines of the debug log (T14), whenever somebody was heard or silence has told something."""
+        self._noted, self._links_change_at = self.membership, self.membership.next_change_at(now)
         up = self.membership.up(now)
         if up != self._up:
             self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fakeserver.election import LONG_AGO
+from fakeserver.election import LONG_AGO, NEVER
 from fakeserver.peer import Heartbeat, Message
 from fakeserver.roles import Role
 
@@ -92,7 +92,7 @@ class Membership:
 
     def has_quorum(self, now: float) -> bool:
         """Whether another node was heard within E."""
-        return bool(self.up(now))
+        return now < max([each.heard_at for each in self.neighbours.values()]) + self.failover_s
 
     def up(self, now: float) -> tuple[Role, ...]:
         """The nodes that were heard within E (T10)."""
@@ -119,8 +119,13 @@ class Membership:
 
     def next_change_at(self, now: float) -> float:
         """When silence next changes what is known: a peer counts as lost, or the master as unknown."""
-        times = [each.heard_at for each in self.neighbours.values()] + ([self.sighting.at] if self.sighting else [])
-        return min([at + self.failover_s for at in times if at + self.failover_s > now], default=float("inf"))
+        next_at = NEVER
+        for each in self.neighbours.values():
+            if now < each.heard_at + self.failover_s < next_at:
+                next_at = each.heard_at + self.failover_s
+        if self.sighting is not None and self._is_fresh(self.sighting, now):
+            next_at = min(next_at, self.sighting.at + self.failover_s)
+        return next_at
 
     def _is_fresh(self, sighting: Sighting, now: float) -> bool:
         return now < sighting.at + self.failover_s

@@ -52,6 +52,7 @@ class Node:
     def __init__(self, config: NodeConfig, disk: DiskImage, now: float) -> None:
         self.config = config
         self.wake_at = now
+        self._names = dict(zip(Role, config.triad, strict=True))
         self._member = Member(config, disk, now)
         self._desk: Desk | None = None
         self._parking = Parking()
@@ -71,12 +72,13 @@ class Node:
         if self._member.stance is Stance.HALTED:
             return ()
         self._member.watch_lease(now)
-        self._close_desk_if_deposed(now)
+        if self._desk:
+            self._close_desk_if_deposed(now)
         self._take(event, now)
         self._member.do_due(now)
         self._attend_clients(now)
         self._member.replicate(now)
-        self.wake_at = min(self._member.wake_at(now), self._parking.next_end, self._held.next_end, self._next_expiry())
+        self.wake_at = min(self._member.wake_at, self._parking.next_end, self._held.next_end, self._next_expiry())
         effects = (*self._member.out, self._member.halt) if self._member.halt else tuple(self._member.out)
         self._member.out.clear()
         return effects
@@ -153,20 +155,22 @@ class Node:
 
     def _report(self, members: Mapping[str, object]) -> ReportLine:
         role = self.config.role
-        return ReportLine(members={"node": self._name(role), "role": role.value, "term": self._member.ballot.term, **members})
+        return ReportLine(members={"node": self._names[role], "role": role.value, "term": self._member.ballot.term, **members})
 
     def _attend_clients(self, now: float) -> None:
         """Whatever the event changed for those who wait here."""
-        self._close_desk_if_deposed(now)
+        if self._desk:
+            self._close_desk_if_deposed(now)
         if self._desk:
             self._expire(self._desk, now)
             self._answer_confirmed()
             for token in self._held.overdue(now):
                 self._answer(token, problem("electing", "No second node confirmed in time; ask again.", retry_after_s=self._retry_s()))
-        if self._member.finish_drain(now, unanswered=len(self._held)):
+        if self._member.stance is Stance.DRAINING and self._member.finish_drain(now, unanswered=len(self._held)):
             self._member.do_due(now)
             self._close_desk_if_deposed(now)
-        self._open_desk_if_serving(now)
+        if self._desk is None and self._member.stance is Stance.SERVING:
+            self._open_desk(now)
         self._member.ledger.table.forget_dead(before=now - self._dead_s)
         if self._parking.is_empty:
             return
@@ -177,10 +181,10 @@ class Node:
         for token, reply in self._parking.ended(outlook, now):
             self._answer(token, reply)
 
-    def _open_desk_if_serving(self, now: float) -> None:
+    def _open_desk(self, now: float) -> None:
         member = self._member
-        if self._desk or member.stance is not Stance.SERVING or member.replication is None:
-            return
+        if member.replication is None:
+            raise ValueError("only a leading node serves")
         self._desk = Desk(self.config, member.ledger.table, member.replication, failover=member.failover_s, now=now, rules=self._rules)
         self._member.out.append(self._report({"event": "CONNECTED", "master": self.config.role.value}))
         for entry in self._parking.take_all():
@@ -217,10 +221,7 @@ class Node:
     def _identity(self) -> dict[str, object]:
         ballot = self._member.ballot
         term = ballot.term if self._member.stance in LEADING else max(ballot.term, self._known_term)  # a hint comes with its master's term
-        return {"node": self._name(self.config.role), "role": self.config.role.value, "cluster": ballot.cluster, "term": term}
-
-    def _name(self, role: Role) -> str:
-        return self.config.triad[list(Role).index(role)]
+        return {"node": self._names[self.config.role], "role": self.config.role.value, "cluster": ballot.cluster, "term": term}
 
     def _outlook(self, now: float) -> Outlook:
         known = self._member.membership.known_master(now)

@@ -160,7 +160,9 @@ class Held:
 
     def overdue(self, now: float) -> list[int]:
         """Those who must not wait any longer for an acknowledgement that does not come."""
-        over = [token for token, (until, _) in self._waiting.items() if now >= until] if now >= self.next_end else []
+        if not self._waiting or now < self.next_end:
+            return []
+        over = [token for token, (until, _) in self._waiting.items() if now >= until]
         for token in over:
             del self._waiting[token]
             self._gone.discard(token)

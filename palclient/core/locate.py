@@ -198,7 +198,7 @@ class Pursuit:
         return Parking(wait_s=wait_s, after_term=after_term) if wait_s >= 1 else None
 
     def _is_asked(self, index: int) -> bool:
-        return any(asked.call.node == index for asked in self.open.values())
+        return index in [asked.call.node for asked in self.open.values()]
 
     def _again(self, index: int, at: float) -> None:
         self.nodes[index].next_at = inf if self.once else at

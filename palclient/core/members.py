@@ -56,7 +56,10 @@ def optional(body: Mapping[str, Any], name: str, read: Callable[[Mapping[str, An
 def role(body: Mapping[str, Any], name: str) -> Role | None:
     """A role; anything else tells nothing."""
     value = body.get(name)
-    return next((one for one in Role if one.value == value), None)
+    return _ROLES.get(value) if isinstance(value, str) else None
+
+
+_ROLES = {one.value: one for one in Role}
 
 
 def mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ class Checks:
     def after_client(self, client: VirtualClient) -> None:
         """Belief can only begin when a client has heard something, so this is when to count."""
         self.deadlines_hold(client)
-        held = sum(client.valid_seats() for client in self.clients)
+        held = sum([client.valid_seats() for client in self.clients if client.records])
         if held > self.pool:
             who = [client.name for client in self.clients if client.valid_seats()]
             self.fail("over-issue", f"{held} of {self.pool} seats are believed held, by {who}")

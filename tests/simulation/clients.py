@@ -141,7 +141,7 @@ class VirtualClient:
     def valid_seats(self) -> int:
         """How many seats this client believes to hold now, by the product's own word."""
         now = self.local_now
-        return 0 if self.is_dead else sum(record.grant.count for record in self.records.values() if record.is_valid(now))
+        return 0 if self.is_dead else sum([record.grant.count for record in self.records.values() if record.is_valid(now)])
 
     # --- the runner ---
 
@@ -237,18 +237,20 @@ class VirtualClient:
         key = (self.name, self.calls)
         task.open[call.id] = call, key
 
-        def end(event: Answered | Failed) -> None:
-            if task.open.get(call.id, (None,))[0] is call:  # a later call may bear the same number; of a cancelled one nothing is heard
-                self._post(task, event, call)
+        def is_open() -> bool:
+            return task.open.get(call.id, (None,))[0] is call  # a later call may bear the same number; of a cancelled one nothing is heard
 
         def fail(outcome: Outcome, detail: str, *, sent: bool) -> None:
-            end(Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail))
+            if is_open():
+                self._post(task, Failed(call_id=call.id, now=self.local_now, outcome=outcome, sent=sent, detail=detail), call)
 
         def answer(status: int, body: Any) -> None:
             if status == RESET:
                 fail(Outcome.RESET, "reset", sent=True)
-            else:
-                end(Answered(call_id=call.id, now=self.local_now, sent_at=sent_at, status=status, content_type="application/json", body=body))
+            elif is_open():
+                now = self.local_now
+                event = Answered(call_id=call.id, now=now, sent_at=sent_at, status=status, content_type="application/json", body=body)
+                self._post(task, event, call)
 
         def arrive() -> None:
             if not node.accepts:

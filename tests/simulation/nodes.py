@@ -215,12 +215,12 @@ class VirtualNode:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Answer():
-                self._answer(effect)
-            case PeerSend():
-                self._send(effect)
             case PeerAnswer():
                 self._callers.pop(effect.token)(effect.message)
+            case PeerSend():
+                self._send(effect)
+            case Answer():
+                self._answer(effect)
             case SaveBallot():
                 self.disk.ballot = effect
             case AppendRecords():
