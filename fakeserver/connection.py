@@ -1,34 +1,92 @@
-"""A connection to a node: uvicorn's own, but for what it says to those who do not speak HTTP."""
+"""A connection to a node: uvicorn's own, but for plain requests, and for what it says to those who do not speak HTTP."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fakeserver import wire
+from fakeserver.plain import read_plain, written
+
+if TYPE_CHECKING:
+    from fakeserver.door import Door
 
 _LOG = logging.getLogger("fakeserver.connection")
 _LOG.addFilter(lambda record: record.levelno >= logging.ERROR)  # uvicorn warns of every request that is none; a log must not grow by them
 
 
 class NodeProtocol(H11Protocol):
-    """``identity`` gives what every reply says of its node; ``face`` puts something between uvicorn and the socket while there are faults (F)."""
+    """``identity`` gives what every reply says of its node; ``face`` puts something between uvicorn and the socket while there are faults (F).
+
+    A plain request goes straight to ``door``, if there is one; all others go by uvicorn and h11, which then see them alone.
+    """
 
     def __init__(
-        self, *arguments: Any, identity: Callable[[], Mapping[str, object]], face: Callable[[Any, NodeProtocol], Any] | None = None, **keywords: Any
+        self,
+        *arguments: Any,
+        identity: Callable[[], Mapping[str, object]],
+        door: Door | None = None,
+        face: Callable[[Any, NodeProtocol], Any] | None = None,
+        **keywords: Any,
     ) -> None:
         super().__init__(*arguments, **keywords)
         self._face = face
         self.logger = _LOG
         self._identity = identity
+        self._door = door
+        self._socket: Any = None
+        self._is_answering = False
+        self._give_up: Callable[[], None] | None = None
+        self._later = b""
 
     def connection_made(self, transport: Any) -> None:
         """As uvicorn's own."""
+        self._socket = transport
         super().connection_made(transport if self._face is None else self._face(transport, self))
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's own, but for plain requests."""
+        if self._is_answering:  # one after the other; what comes meanwhile is not much, since no more is read
+            self._later += data
+            self.flow.pause_reading()
+        elif not self._begin(data):
+            super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn's own; nobody waits for the answer any more."""
+        super().connection_lost(exc)
+        if self._give_up is not None:
+            self._give_up()
+
+    def _begin(self, data: bytes) -> bool:
+        """Have a plain request answered, if this is one, and nothing stands in its way."""
+        if self._door is None or not self._door.is_open or self.transport is not self._socket or self.flow.write_paused:
+            return False
+        is_between = self.conn.our_state is h11.IDLE and not self.conn.trailing_data[0]
+        request = read_plain(data) if is_between else None
+        if request is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._is_answering = True
+        give_up = self._door.begin(request, self._tell)
+        self._give_up = give_up if self._is_answering else None
+        return True
+
+    def _tell(self, reply: wire.Reply) -> None:
+        self._is_answering, self._give_up = False, None
+        self.transport.write(written(reply, self.server_state.default_headers))
+        if self._later:
+            self.loop.call_soon(self._go_on)  # not now: the node may be in the midst of things
+
+    def _go_on(self) -> None:
+        later, self._later = self._later, b""
+        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.data_received(later)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read with a problem, as everything that is refused, and hang up."""

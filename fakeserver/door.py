@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from fakeserver import peer, wire
 from fakeserver.events import Answer
+from fakeserver.plain import Plain
 
 PEER_PATH = "/v1/peer/"
 
@@ -27,18 +28,50 @@ class Answering(Protocol):
         """What every reply says of its node."""
 
 
-class Door:
-    """The ASGI endpoint behind every path: reads, asks, replies.  ``behind`` may change from one request to the next."""
+Begin = Callable[[wire.Call, Callable[[Answer | wire.Refused], object]], Callable[[], None]]
+"""As ``Answering.call``, without a task: its second argument is called with what came of it, its result when the connection closes first."""
 
-    def __init__(self, behind: Answering) -> None:
-        self.behind = behind
+
+class Door:
+    """The ASGI endpoint behind every path: reads, asks, replies.  ``behind`` may change from one request to the next.
+
+    A plain request need not go by ASGI: ``begin`` does the same, at a tenth of the cost, while the node itself is behind the door.
+    """
+
+    def __init__(self, behind: Answering, begin: Begin) -> None:
+        self.behind = self._node = behind
+        self._begin = begin
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing stands between the door and the node."""
+        return self.behind is self._node
+
+    def begin(self, request: Plain, tell: Callable[[wire.Reply], object]) -> Callable[[], None] | None:
+        """Have a request answered: ``tell`` is called with the reply, perhaps at once.  The result is to be called when its connection closes first."""
+        try:
+            if request.path.startswith(PEER_PATH):
+                _check_size(request.body, wire.PEER_LIMIT_BYTES)
+                tell(self._reply_to_peer(request.path.removeprefix(PEER_PATH), request.method, request.body))
+                return None
+            _check_size(request.body, wire.REQUEST_LIMIT_BYTES)
+            call = wire.read_call(method=request.method, path=request.path, headers=request.headers, body=request.body)
+            return self._begin(call, lambda answer: tell(self._written(answer)))
+        except wire.Refused as refused:
+            tell(self._written(refused))
+            return None
+
+    def _written(self, answer: Answer | wire.Refused) -> wire.Reply:
+        if isinstance(answer, Answer):
+            return wire.write_reply(answer.status, answer.body)
+        return wire.write_reply(answer.status, self.behind.identity() | answer.body(), allow=answer.allow)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
             reply = await self._reply(scope, receive)
         except wire.Refused as refused:
-            reply = wire.write_reply(refused.status, self.behind.identity() | refused.body(), allow=refused.allow)
+            reply = self._written(refused)
         if reply is not None:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
@@ -54,7 +87,7 @@ class Door:
             return self._reply_to_peer(path.removeprefix(PEER_PATH), scope["method"], body)
         call = wire.read_call(method=scope["method"], path=path, headers=scope["headers"], body=body)
         answer = await self.behind.call(call, lambda: asyncio.create_task(_wait_closed(receive), name="connection watch"))
-        return None if answer is None else wire.write_reply(answer.status, answer.body)
+        return None if answer is None else self._written(answer)
 
     def _reply_to_peer(self, kind: str, method: str, body: bytes) -> wire.Reply:
         if method != "POST":
@@ -66,6 +99,11 @@ class Door:
         if isinstance(message, peer.Reply):
             raise wire.Refused("Not a message between nodes: an answer to what this node never asked here.")
         return wire.write_reply(200, peer.encode(self.behind.call_peer(message)))
+
+
+def _check_size(body: bytes, limit_bytes: int) -> None:
+    if len(body) > limit_bytes:
+        raise wire.too_large(limit_bytes)
 
 
 async def _read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes | None:

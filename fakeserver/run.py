@@ -17,6 +17,7 @@ from fakeserver.clock import boot_name, now_s, wall_epoch_s
 from fakeserver.disk import Disk, StateRefused
 from fakeserver.events import Answer, ClientCall, DiskImage, NodeConfig, Reread, SaveBallot, Status, Tick
 from fakeserver.faults import Fault
+from fakeserver.hosting import serve
 from fakeserver.impostors import Resting
 from fakeserver.journal import Recorder
 from fakeserver.lifeline import watch_commands
@@ -25,7 +26,7 @@ from fakeserver.orders import Orders
 from fakeserver.papers import License, read_license, read_options
 from fakeserver.roles import Role
 from fakeserver.sabotage import Stage
-from fakeserver.server import EXIT_REFUSED, End, Shell, serve
+from fakeserver.server import EXIT_REFUSED, End, Shell
 from fakeserver.settings import Settings, named
 from palclient.errors import LicenseFileError
 

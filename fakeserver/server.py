@@ -1,4 +1,4 @@
-"""One node as a server: HTTP on Starlette and uvicorn, its links to the peers, its clock.  It decides nothing.
+"""One node as it acts: its links to the peers, its disk, its clock, the answers to whoever asks.  It decides nothing.
 
 ``Shell`` hands every event to the node with a fresh reading of the clock and carries the effects out in their order.  After a freeze the event
 loop delivers what is stale first; the fresh reading is what lets the node see how late it is.
@@ -9,23 +9,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import signal
-import socket
-import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
-import uvicorn
-from starlette.routing import Router
-
 from fakeserver import peer, wire
 from fakeserver.clock import Clock, now_s
-from fakeserver.connection import NodeProtocol
 from fakeserver.disk import Disk
-from fakeserver.door import Door
 from fakeserver.events import (
     Answer,
     AppendRecords,
@@ -51,16 +43,12 @@ from fakeserver.failpoints import Finder
 from fakeserver.journal import Recorder
 from fakeserver.links import Link
 from fakeserver.roles import Role
-from fakeserver.sabotage import Stage
 
-KEEP_ALIVE_S = 3600  # far above any renewal interval; uvicorn's 5 s would close the connections of every quiet client
 LONGEST_SLEEP_S = 1.0  # the loop's timers do not count the time the machine sleeps
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-EXIT_S = 1  # how long uvicorn may wait for replies that are on their way when the node stops
 
 LINE_LIMITS = {"heartbeat": 1, "vote": 1, "append": 1_000, "transfer": 1}
 """How many messages of a kind may wait for one peer: of heartbeats, votes and transfers only the newest counts."""
@@ -94,6 +82,13 @@ class Filter:
     late_s: Callable[[], float] | None = None
 
 
+class Told:
+    """Whoever waits for an answer without a task."""
+
+    def __init__(self, tell: Callable[[Answer | wire.Refused], object]) -> None:
+        self.set_result = self.set_exception = tell
+
+
 class Shell:
     """Carries out what the node wants, in order, and tells it what comes in.  Lives on one event loop.
 
@@ -114,7 +109,7 @@ class Shell:
         self._peer_timeout_s = peer_timeout_s
         self._links: dict[tuple[Role, str], tuple[Link, asyncio.Task[None]]] = {}
         self._tokens = count(1)
-        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._asked: dict[int, asyncio.Future[Answer] | Told] = {}
         self._peer_answers: dict[int, peer.Message] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._last_words: dict[str, object] = {}
@@ -199,6 +194,21 @@ class Shell:
         self.handle(ClientGone(token=token))
         return None
 
+    def begin(self, call: wire.Call, tell: Callable[[Answer | wire.Refused], object]) -> Callable[[], None]:
+        """As ``call``, without a task: ``tell`` is called with the answer, perhaps at once.  The result is for when its connection closes before.
+
+        Raises Refused when the node has halted.
+        """
+        self._refuse_when_halted()
+        token = next(self._tokens)
+        self._asked[token] = Told(tell)
+        self.handle(ClientCall(token=token, request=call.request, park_s=call.park_s, after_term=call.after_term))
+        return partial(self._give_up, token)
+
+    def _give_up(self, token: int) -> None:
+        if self._asked.pop(token, None) is not None:
+            self.handle(ClientGone(token=token))
+
     def call_peer(self, message: peer.Message) -> peer.Message:
         """A peer's message and the node's answer.  Raises Refused when there is none, or it gets lost."""
         self._refuse_when_halted()
@@ -222,13 +232,16 @@ class Shell:
         """What the node says of itself.  Raises Refused when it has halted, or halts over it."""
         self._refuse_when_halted()
         token = next(self._tokens)
-        answer = self._asked[token] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[token] = answer
         self.handle(ClientCall(token=token, request=Status()))
         body: Mapping[str, object] = answer.result().body
         return body
 
     def cut_off(self) -> None:
         """Do, write and say nothing any more, as if the process had been killed in this moment."""
+        for token in [token for token, asked in self._asked.items() if isinstance(asked, Told)]:
+            del self._asked[token]  # it would be told at once, and its connection is not closed yet
         self.end("killed", EXIT_FAILED)
         self._turn_away(_stopping())
         if self._timer is not None:
@@ -338,50 +351,6 @@ class Shell:
             self.handle(Tick())
         else:
             self._set_timer()
-
-
-async def serve(
-    shell: Shell, listener: socket.socket, *, when_ready: Callable[[], None], when_staged: Callable[[Stage], Awaitable[None]] | None = None
-) -> End:
-    """Serve ``shell`` on ``listener`` until it halts.  ``when_staged`` gets what faults need to be played, before the node begins."""
-    door = Door(shell)
-    app = Router(default=door)  # a route's pattern stops at a newline
-    config = uvicorn.Config(
-        app,
-        loop="asyncio",
-        http=partial(NodeProtocol, identity=shell.identity),  # type: ignore[arg-type]  # whatever makes a protocol will do
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=EXIT_S,
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
-    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no other way to tell; it takes a few turns of the loop
-        await asyncio.sleep(0)
-    stop_on_signals(shell)
-    if when_staged is not None:
-        await when_staged(Stage(server=server, door=door, shell=shell, address=listener.getsockname()[:2]))
-    shell.handle(Tick())
-    when_ready()
-    end = await shell.wait_halted()
-    server.should_exit = True
-    await serving
-    await shell.close()
-    return end
-
-
-def stop_on_signals(shell: Shell) -> None:
-    """Let SIGTERM and SIGINT end the node in good order, in the place of uvicorn's own way, which knows of no handover (E6)."""
-    if threading.current_thread() is not threading.main_thread():
-        return  # a node inside somebody else's process, whose signals are not ours
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(shell.stop))
 
 
 def _no_way_to_die() -> None:

@@ -71,7 +71,7 @@ SERVER_SHELL = frozenset(
     "fakeserver" + name
     for name in [
         "",
-        *".__main__ .clock .cluster .connection .control .cradle .disk .door .ghosts .house .inside .journal .lifeline .links .listening .nodes .nursery .orders .process".split(),
+        *".__main__ .clock .cluster .connection .control .cradle .disk .door .ghosts .hosting .house .inside .journal .lifeline .links .listening .nodes .nursery .orders .process".split(),
         *".plan .pytest_plugin .run .sabotage .server".split(),
     ]
 )

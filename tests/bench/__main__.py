@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
     "redirect": redirect.redirects,
     "start": triad.starts,
     "reset": triad.resets,
+    "load": triad.loads,
     "barrier": triad.barriers,
 }
 

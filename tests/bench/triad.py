@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
 from fakeserver import FakeNode, FakeTriad
 from tests.bench.failover import wait_until
-from tests.bench.pairs import ROOT, Row
+from tests.bench.pairs import ROOT, Figure, Row
 
 RETURNED = 10_000  # as many dead ids as a table keeps
 IDS_A_REQUEST = 1_000
 ELECTIONS = 10
+SEATS = 10_000  # as many as a fake triad holds
 
 
 STARTING = """
@@ -84,6 +87,44 @@ def resets(rounds: int) -> list[Row]:
                 taken_s.append(time.perf_counter() - began)
         rows.append(Row(what=f"reset, {what}, median of {5 * rounds}", ours_s=statistics.median(taken_s), goal="5 ms"))
     return rows
+
+
+def loads(_rounds: int) -> list[Row | Figure]:
+    """What the master of a triad of processes can do, and what a thousand quiet clients cost it."""
+    granted = {mode: _granted(mode) for mode in ("", "returns")}
+    return [
+        Figure(what="64 connections: checkouts a second", ours=granted[""], unit="/s", goal=">= 2000"),
+        Figure(what="64 connections: checkouts a second, each given back", ours=granted["returns"], unit="/s", goal=">= 2000"),
+        Figure(what="1,000 clients of ten leases, every 10 s: a core's share", ours=_share_of_quiet_clients() * 100, unit="%", goal="<= 25"),
+    ]
+
+
+def _granted(mode: str) -> float:
+    with FakeTriad(features={"X": SEATS}, ttl_s=600.0) as triad:
+        master = triad.wait_until_serving(10)
+        command = [sys.executable, "-m", "tests.bench.load", str(master.port), "64", "4.0" if mode else "1.0", mode]
+        return float(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def _share_of_quiet_clients() -> float:
+    """The processor time of the master's process in the twenty seconds, as Linux tells it; elsewhere not a number."""
+    with FakeTriad(features={"X": SEATS}, ttl_s=30.0) as triad:
+        master = triad.wait_until_serving(10)
+        command = [sys.executable, "-m", "tests.bench.load", str(master.port), "1000", "20", "renewing"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            began, before_s = time.perf_counter(), _processor_s(master.pid)
+            process.stdout.read()
+            return (_processor_s(master.pid) - before_s) / (time.perf_counter() - began)
+
+
+def _processor_s(pid: int | None) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def barriers(rounds: int) -> list[Row]:

@@ -335,6 +335,22 @@ def test_a_full_disk_keeps_a_node_from_granting_until_there_is_room(triad: FakeT
 # --- between nodes ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["garbage", "cut", "drip"])
+def test_what_clients_alone_are_to_see_spares_the_peers_on_the_connections_that_there_are(triad: FakeTriad, name: str) -> None:
+    """F: and meets clients on theirs."""
+    asked = b"POST /v1/peer/heartbeat HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    with connected(triad.tertiary) as peer, connected(triad.tertiary) as client:
+
+        def told(who: socket.socket, what: bytes) -> bytes:
+            who.sendall(what)
+            return who.recv(1) + who.recv(65536)
+
+        before = told(peer, asked), told(client, STATUS)
+        triad.tertiary.play(name, clients_only=True)
+        assert told(peer, asked)[:12] == before[0][:12] == b"HTTP/1.1 400"
+        assert len(told(client, STATUS)) < len(before[1])
+
+
 def test_a_node_that_is_cut_off_refuses_and_the_others_serve(triad: FakeTriad) -> None:
     """F, isolate; T1, T4, T7, T9: clients still reach it, and get no seat there."""
     term = triad.primary.term

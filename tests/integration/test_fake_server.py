@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from fakeserver import wire
 from fakeserver.clock import now_s, wall_epoch_s
 from fakeserver.disk import Disk
+from fakeserver.door import Door
 from fakeserver.events import (
     Answer,
     AppendRecords,
@@ -23,23 +25,27 @@ from fakeserver.events import (
     Effect,
     Event,
     Halt,
+    Happened,
     PeerAnswer,
     PeerCall,
     PeerReply,
     PeerSend,
+    Renew,
     RewriteTable,
     Status,
     Stop,
     Tick,
     Usage,
 )
+from fakeserver.hosting import serve
 from fakeserver.journal import Recorder
 from fakeserver.links import Link
-from fakeserver.peer import Heartbeat, HeartbeatReply
+from fakeserver.peer import Heartbeat, HeartbeatReply, Message
+from fakeserver.plain import Plain
 from fakeserver.process import bound
 from fakeserver.roles import Role
 from fakeserver.seats import SeatRecord, Version
-from fakeserver.server import End, Shell, serve
+from fakeserver.server import End, Shell
 
 LIMIT_S = 10.0
 ID = "5f0c3a52-5b1e-4f8e-9a35-1f2f7f6e0001"
@@ -275,6 +281,140 @@ def test_a_stopping_node_answers_whoever_is_still_parked(tmp_path: Path) -> None
 
 def _hold_usage(event: Event) -> Iterable[Effect] | None:
     return [] if isinstance(event, ClientCall) and isinstance(event.request, Usage) else None
+
+
+ODD = "te: trailers\r\n"  # what h11 is to read
+
+
+@pytest.mark.parametrize("headers", ["", ODD])
+def test_what_comes_while_an_answer_is_to_come_waits_its_turn_and_takes_no_room(tmp_path: Path, headers: str) -> None:
+    """Issue "the triad in full", bad input: answers come in the order of the requests, and nobody can make a node remember more than a few of them."""
+    held: list[int] = []
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            held.append(event.token)
+            return []
+        if isinstance(event, ClientCall) and isinstance(event.request, Renew):
+            return [Answer(token=token, status=200, body={"usage": True}) for token in held]
+        return None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (node, _, address), connected(address) as client, connected(address) as other:
+            client.send("GET", "/v1/usage", headers=headers)
+            await node.wait_told(ClientCall)
+            client.send("GET", "/v1/status", headers=headers)
+            for _ in range(20_000):
+                client.send("GET", "/v1/status", headers=f"x: {'y' * 1000}\r\n")
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert client.writer.transport.get_write_buffer_size() > 0
+            other.send("POST", "/v1/renewals", body=b'{"ids":[]}')
+            assert (await client.reply())[2] == {"usage": True}
+            assert (await client.reply())[2] == IDENTITY
+            assert (await client.reply())[2] == IDENTITY
+            client.writer.transport.abort()
+
+    asyncio.run(main())
+
+
+def test_one_event_is_handled_to_its_end_before_the_next(tmp_path: Path) -> None:
+    """Events: effects are carried out in their order, also when an answer lets the next request of its connection in."""
+    held: list[int] = []
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            held.append(event.token)
+            return []
+        if isinstance(event, ClientCall) and isinstance(event.request, Renew):
+            return [*(Answer(token=token, status=200, body={}) for token in held), Happened(name="released")]
+        if isinstance(event, ClientCall):
+            return [Answer(token=event.token, status=200, body=IDENTITY | {"journal": (tmp_path / "journal.jsonl").read_text()})]
+        return None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (node, _, address), connected(address) as client, connected(address) as other:
+            client.send("GET", "/v1/usage")
+            await node.wait_told(ClientCall)
+            client.send("GET", "/v1/status")
+            for _ in range(200):
+                await asyncio.sleep(0)
+            other.send("POST", "/v1/renewals", body=b'{"ids":[]}')
+            assert (await client.reply())[2] == {}
+            assert "released" in str((await client.reply())[2])
+
+    asyncio.run(main())
+
+
+def test_whoever_reads_no_answers_gets_no_more(tmp_path: Path) -> None:
+    """Issue "the triad in full", bad input: no memory that grows without bound."""
+
+    def script(event: Event) -> Iterable[Effect] | None:
+        if isinstance(event, ClientCall) and isinstance(event.request, Usage):
+            return [Answer(token=event.token, status=200, body={"much": "x" * 8_000_000})]
+        return None
+
+    async def main() -> None:
+        async with served(tmp_path, script) as (node, _, address), connected(address) as client:
+            for _ in range(20):
+                client.send("GET", "/v1/usage")
+                for _ in range(200):
+                    await asyncio.sleep(0)
+            assert sum(isinstance(event, ClientCall) for event in node.told) <= 2
+            client.writer.transport.abort()
+
+    asyncio.run(main())
+
+
+def test_a_body_that_looks_like_a_request_is_none(tmp_path: Path) -> None:
+    """It came apart from its head, which h11 has read: two readers of one connection must not lose their place."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (node, _, address), connected(address) as client:
+            body = b"GET /v1/usage HTTP/1.1\r\nhost: x\r\n\r\n"
+            client.writer.write(b"POST /v1/renewals HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
+            for _ in range(200):
+                await asyncio.sleep(0)
+            client.writer.write(body)
+            assert (await client.reply())[0] == 400
+            assert not [event for event in node.told if isinstance(event, ClientCall) and isinstance(event.request, Usage)]
+            whole = body.replace(b"usage", b"status")
+            client.writer.write(whole[:10])
+            for _ in range(200):
+                await asyncio.sleep(0)
+            client.writer.write(whole[10:])
+            assert (await client.reply())[0] == 200
+            client.writer.write(b"GET /v1/status HTTP/1.1\r\nx: ")
+            for _ in range(200):
+                await asyncio.sleep(0)
+            client.writer.write(body)
+            assert (await client.reply())[0] == 200
+
+    asyncio.run(main())
+
+
+def test_a_plain_request_over_the_limit_is_refused() -> None:
+    """Protocol: as any other; between nodes whole tables travel."""
+    told: list[wire.Reply] = []
+
+    class Nobody:
+        async def call(self, call: wire.Call, closed: Callable[[], asyncio.Task[None]]) -> Answer | None:
+            raise AssertionError(call, closed)
+
+        def call_peer(self, message: Message) -> Message:
+            raise AssertionError(message)
+
+        def identity(self) -> dict[str, object]:
+            return IDENTITY
+
+    def begin(call: wire.Call, _tell: object) -> Callable[[], None]:
+        raise AssertionError(call)
+
+    door = Door(Nobody(), begin)
+    for path, limit in (("/v1/renewals", wire.REQUEST_LIMIT_BYTES), ("/v1/peer/append", wire.PEER_LIMIT_BYTES)):
+        for size in (limit, limit + 1):
+            assert door.begin(Plain(method="POST", path=path, headers=(), body=b" " * size), told.append) is None
+    assert [reply.status for reply in told] == [400, 413, 400, 413]
 
 
 def test_a_body_over_the_limit_is_refused_and_the_connection_lives_on(tmp_path: Path) -> None:
