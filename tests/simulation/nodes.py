@@ -28,6 +28,7 @@ from fakeserver.events import (
 from fakeserver.node import Node
 from fakeserver.seats import Record
 from fakeserver.stance import Stance
+from fakeserver.waiting import waits
 from tests.simulation.shortcuts import Carried
 
 if TYPE_CHECKING:
@@ -281,7 +282,7 @@ def may_serve(node: VirtualNode) -> bool:
 
 
 def book(node: VirtualNode) -> dict[str, int]:
-    """How many seats the node counts for each checkout id."""
+    """How many seats the node counts for each checkout id; a place in line is a record of the same table, and no seat."""
     assert node.node is not None
     table = node.node._member.ledger.table
-    return {seat.grant.id: len(table._held[seat.grant.id]) for seat in table.held() if seat.grant is not None}
+    return {seat.grant.id: len(table._held[seat.grant.id]) for seat in table.held() if seat.grant is not None and not waits(seat)}
