@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from fakeserver.faults import Expire, Fault, Fill, Partition
 from fakeserver.house import House
 from fakeserver.journal import Entry, Journal, merged
-from fakeserver.nodes import POLL_S, FakeNode, is_serving
+from fakeserver.nodes import POLL_S, SETTLE_S, FakeNode, is_serving
 from fakeserver.plan import LicenseFiles, Wishes, plan
 from fakeserver.process import FakeTriadError
 from fakeserver.roles import Role
@@ -261,11 +261,14 @@ class FakeTriad:
 
     def wait_until_serving(self, timeout: float = 5.0) -> FakeNode:
         """Wait until a node serves and all others that run follow it: from then on a loss can be survived.  Gives the master; raises NotServing."""
-        return self._wait(self._followed_master, timeout, "No node serves with all that run behind it")
+        return self._wait(self._followed_master, timeout, "No node serves with all that run behind it", settled=True)
 
-    def _wait(self, look: Callable[[], FakeNode | None], timeout: float, failure: str) -> FakeNode:
+    def _wait(self, look: Callable[[], FakeNode | None], timeout: float, failure: str, *, settled: bool = False) -> FakeNode:
+        """Look until there is something to see; with ``settled`` only when all nodes say that they serve or follow."""
         deadline = time.monotonic() + timeout
         while True:
+            if settled and self._house is not None and self.is_open:
+                self._house.wait_settled(min(SETTLE_S, max(timeout, 0.0)))
             master = look()
             if master is not None:
                 return master

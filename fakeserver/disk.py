@@ -103,9 +103,17 @@ class Disk:
         """Replace the log by these records."""
         header = {"format": FORMAT, "cluster": self._cluster, "boot": self._boot, "fsync": self._fsync}
         batch = [record_to_json(record) for record in records]
+        content = _line(header) + _line(batch)
+        path = self._folder / TABLE
         self._close_log()
-        self._replace(TABLE, _line(header) + _line(batch), flush=self._fsync)
-        self._log = open(self._folder / TABLE, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+        if self._lasting:
+            self._replace(TABLE, content, flush=self._fsync)
+        else:  # a node that dies between the two lines knows that its table is gone (E2)
+            self._need_room()
+            path.unlink(missing_ok=True)
+        self._log = open(path, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+        if not self._lasting:
+            _write(self._log, content)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -136,8 +144,6 @@ class Disk:
             _write(file, content)
             if flush:
                 os.fsync(file.fileno())
-        if not self._lasting and name == TABLE:  # for the reason above; a node that dies before the next line knows that its table is gone (E2)
-            path.unlink(missing_ok=True)
         fresh.replace(path)
         if flush:
             _flush_folder(self._folder)

@@ -87,18 +87,22 @@ class House:
         by_role = {process.settings.role: process for process in up}
         # The secondary lets the primary go first, as on a first start (T3); the primary comes last, when there are those who answer it.
         polite_s = self.processes[0].settings.heartbeat_s if "primary" in by_role else 0.0
-        for waits in ({"secondary": polite_s, "tertiary": 0.0}, {"primary": 0.0}):
-            _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
-        self._settle(up)
+        waits = {"secondary": polite_s, "tertiary": 0.0}
+        _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
+        last = [(by_role["primary"], "reset", {"term": term, "waits_s": 0.0})] if "primary" in by_role else []
+        settle = [(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up] if len(up) >= QUORUM else []
+        answers = _ordered([*last, *settle])  # at once: each node does one after the other
+        if not all(answer.get("settled", True) for answer in answers):
+            raise FakeTriadError(f"The nodes did not come to an agreement within {SETTLE_LIMIT_S:g} s after a reset.")
         return between_s
 
-    @staticmethod
-    def _settle(up: Sequence[AnyNode]) -> None:
-        if len(up) < QUORUM:
-            return
-        answers = _ordered([(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up])
-        if not all(answer["settled"] for answer in answers):
-            raise FakeTriadError(f"The nodes did not come to an agreement within {SETTLE_LIMIT_S:g} s after a reset.")
+    def wait_settled(self, limit_s: float) -> bool:
+        """Wait, at most ``limit_s`` seconds, until each node that runs serves or follows; whether that is so.  Frozen ones count as down."""
+        up = [process for process in self.processes if process.is_running and not process.is_paused]
+        try:
+            return all(answer["settled"] for answer in _ordered([(process, "settle", {"limit_s": limit_s}) for process in up]))
+        except FakeTriadError:  # one has ended meanwhile, or hangs
+            return False
 
     def close(self) -> None:
         """Kill, reap, and clear away.  In a process that was forked off since it does nothing: there nothing is its own."""

@@ -32,6 +32,7 @@ class NodeInside:
     """The thread of one node; between ``kill`` and ``launch`` there is none.  ``pid`` is always None."""
 
     pid = None
+    is_near = True
 
     def __init__(self, settings: Settings, port: Port) -> None:
         self.settings = settings

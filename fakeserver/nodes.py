@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ASK_LIMIT_S = 2.0  # a node answers within a millisecond, or it is frozen
 POLL_S = 0.005  # an eightieth of the default failover time
+SETTLE_S = 0.05  # so long an order may wait for a node to settle; others wait for it meanwhile
 
 
 class FakeNode:
@@ -112,7 +113,7 @@ class FakeNode:
 
     def inside(self, path: str) -> dict[str, Any] | None:
         """As ``get``, but past all faults: what the node itself would answer.  None while it is down or frozen."""
-        if not self._faults:
+        if not self._faults and not self._process.is_near:
             return self.get(path)
         if not self._process.is_running or self._process.is_paused:
             return None

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fakeserver.run import Life
 
 STOP = "stop"
-SETTLE_POLL_S = 0.0005  # an election among idle nodes takes ten times that
 
 
 class Orders:
@@ -173,11 +172,18 @@ class Orders:
 
     async def _settle(self, words: Mapping[str, Any]) -> dict[str, object]:
         """Wait until the node serves or follows; whether it does within ``limit_s`` seconds."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + float(words["limit_s"])
-        while not (settled := self._is_settled()) and loop.time() < until:  # noqa: ASYNC110 - a node tells nobody of its turns
-            await asyncio.sleep(SETTLE_POLL_S)
-        return {"settled": settled}
+        something_happened = asyncio.Event()
+        self._shell.when_handled = something_happened.set
+        try:
+            async with asyncio.timeout(float(words["limit_s"])):
+                while not self._is_settled():
+                    something_happened.clear()  # what the look itself set
+                    await something_happened.wait()
+        except (TimeoutError, wire.Refused):  # or it has ended meanwhile
+            return {"settled": False}
+        finally:
+            self._shell.when_handled = None
+        return {"settled": True}
 
     def _is_settled(self) -> bool:
         return self._shell.status()["state"] in {"master", "standby"}

@@ -85,7 +85,9 @@ class Port:
 
 
 class NodeProcess:
-    """The process of one node; between ``kill`` and ``start`` there is none."""
+    """The process of one node; between ``kill`` and ``start`` there is none.  ``is_near``: an order costs less than a request."""
+
+    is_near = False
 
     def __init__(
         self, settings: Settings, port: Port, *, midwife: Midwife, watcher: Watcher | None, nursery: Callable[[], Nursery | None] = lambda: None

@@ -93,7 +93,8 @@ class Shell:
     """Carries out what the node wants, in order, and tells it what comes in.  Lives on one event loop.
 
     Its public attributes are how faults are played (F): ``filter`` for what nodes say to each other, ``clock`` for the node's time, ``failpoint``
-    and ``die`` for an end in the midst of things, ``when_full`` for what is to be done about a full disk (None: the node ends).
+    and ``die`` for an end in the midst of things, ``when_full`` for what is to be done about a full disk (None: the node ends), ``when_handled`` is
+    called after each event, when the node may be another than before.
     """
 
     def __init__(self, node: Decider, *, disk: Disk, recorder: Recorder, peers: Mapping[Role, tuple[str, int]], peer_timeout_s: float) -> None:
@@ -102,6 +103,7 @@ class Shell:
         self.failpoint: tuple[str, Finder] | None = None
         self.die: Callable[[], object] = _no_way_to_die
         self.when_full: Callable[[OSError], object] | None = None
+        self.when_handled: Callable[[], object] | None = None
         self._node = node
         self._disk = disk
         self._recorder = recorder
@@ -153,6 +155,8 @@ class Shell:
             self._turn_away(_stopping())
         else:
             self._set_timer()
+        if self.when_handled is not None:
+            self.when_handled()
 
     def replace(self, node: Decider, why: wire.Refused) -> None:
         """Go on with another node: whoever waits for an answer of the old one is refused, and nothing that it was sent or asked concerns the new one."""

@@ -127,6 +127,23 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert threads() == []
 
 
+def test_whether_all_that_run_serve_or_follow_is_told_within_a_limit() -> None:
+    """Api, ``wait_until_serving``: a node tells when it has settled, and that it has not when the time is up."""
+    with FakeTriad(features={"X": 2}, in_process=True, start=("tertiary",)) as triad:
+        house = triad._house
+        assert house is not None
+        assert not house.wait_settled(0.001)
+        triad.primary.restart()
+        triad.wait_until_serving(LIMIT_S)
+        assert house.wait_settled(0.0)
+        triad.primary.kill()
+        (tertiary,) = [process for process in house.processes if process.settings.role == "tertiary"]
+        wait_until(lambda: triad.tertiary.state == "no_quorum", "it knows that it is alone")
+        number = tertiary.tell("settle", limit_s=LIMIT_S)
+        triad.secondary.restart()
+        assert tertiary.hear(number) == {"settled": True}
+
+
 def test_no_answer_waits_for_an_acknowledgement_of_its_first_half() -> None:
     """Issue "the triad in full", figures: Nagle's algorithm cost every second message between nodes 40 ms."""
 

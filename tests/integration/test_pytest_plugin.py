@@ -55,11 +55,11 @@ def stable() -> Iterator[Stable]:
     stable.close()
 
 
-def run_suite(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_suite(folder: Path, *options: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """A session of pytest in a folder, with our plugin and no other, found by its entry point."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "fakeserver", "-p", "no:cacheprovider", "--rootdir", str(folder), *options]
     environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), "PATH": ""}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit_s, check=False)
 
 
 # --- what it costs, and how it is found ---------------------------------------------------------------------------------------------
@@ -157,3 +157,38 @@ def test_the_report_of_a_failed_test_tells_what_happened_in_its_triad(tmp_path: 
     assert re.search(r"tertiary +paused", journal), done.stdout
     assert "the marker triad takes keywords alone" in done.stdout
     assert "1 failed, 1 error" in done.stdout
+
+
+SIDE_BY_SIDE = """
+import os, time
+from pathlib import Path
+import pytest
+from palclient import Client
+
+MEETING = Path(__file__).parent / "met"
+
+@pytest.mark.triad(features={"X": 1}, heartbeat_s=1.0)
+@pytest.mark.parametrize("number", range(20))
+def test_one_of_twenty(triad, number):
+    with Client(triad.servername, timeout=60.0) as client, client.checkout("X") as lease:
+        MEETING.mkdir(exist_ok=True)
+        (MEETING / os.environ["PYTEST_XDIST_WORKER"]).touch()
+        until = time.monotonic() + 60.0
+        while len(list(MEETING.iterdir())) < 20:
+            assert time.monotonic() < until, "twenty triads are not there at once"
+            time.sleep(0.05)
+        triad.primary.kill()
+        triad.wait_for_master(timeout=60.0)
+        assert client.usage()[0].in_use == 1
+        assert lease.valid
+"""
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_twenty_triads_serve_side_by_side(tmp_path: Path) -> None:
+    """Issue "the triad in full", figures: under pytest-xdist, all at one time, each through the loss of its master."""
+    (tmp_path / "test_it.py").write_text(SIDE_BY_SIDE, encoding="utf-8")
+    done = run_suite(tmp_path, "-p", "xdist", "-n", "20", "--dist", "load", "--maxschedchunk", "1", limit_s=240.0)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 passed" in done.stdout
