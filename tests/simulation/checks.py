@@ -102,14 +102,16 @@ class Checks:
                 deadline = answer.sent_at + (1 - CLOCK_MARGIN) * (result["ttl_s"] + body.get("waited_s", 0.0))
                 self._deadlines[lease_id] = max(deadline, self._deadlines.get(lease_id, 0.0))
             elif result.get("code") == -41:
-                self._denied(client, lease_id, body)
+                self._denied(client, lease_id, body, answer.sent_at)
 
-    def _denied(self, client: VirtualClient, lease_id: str, body: dict[str, Any]) -> None:
+    def _denied(self, client: VirtualClient, lease_id: str, body: dict[str, Any], sent_at: float) -> None:
+        """What was asked before the lease was last confirmed may have been answered before it was granted again, under the same id."""
         record = client.records.get(lease_id)
         if (
             record is not None
             and lease_id in client.leases.kept
             and record.is_valid(client.local_now)
+            and sent_at >= record.confirmed_at
             and body["term"] >= client.knowledge.topology.term
         ):
             self.fail("lost grant", f"{body['node']} does not know {lease_id}, which {client.name} holds")

@@ -131,6 +131,18 @@ def cut_off() -> tuple[str, ...]:
     return tuple(violation.checker for violation in stage.checks.violations)
 
 
+def asleep() -> tuple[str, ...]:
+    """A client that holds the pool sleeps for longer than its leases last; whoever reads `valid` then must not be told that it holds them."""
+    stage = Stage()
+    first, second = stage.clients[0], stage.clients[1]
+    _, ended = stage.checkout(first, count=stage.profile.seats, timeout_s=0.5)
+    first.sleep()
+    granted: list[PalError | None] = []
+    second.checkout(FEATURE, 1, 8.0, 2 * stage.ttl_s, lambda _id, error: granted.append(error))
+    stage.world.run_until(stage.world.now + 2 * stage.ttl_s)
+    return _found(stage) if [*ended, *granted] == [None, None] else ("liveness: the seats of a sleeper are never freed",)
+
+
 def duel() -> tuple[str, ...]:
     """Primary and secondary do not hear each other and ask the tertiary for the same term, one before the other has made use of its vote (E1)."""
     found: set[str] = set()
@@ -240,6 +252,7 @@ DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "stale master": stale_master,
     "apart": apart,
     "cut off": cut_off,
+    "asleep": asleep,
     "duel": duel,
     "restarted": restarted,
     "lost records": lost_records,

@@ -278,7 +278,7 @@ _ALL = (
     Mutation(rule="a seat stays taken for the whole ttl", off=_attribute(policy, "held_s", lambda ttl_s: 0.8 * ttl_s), directed="cut off"),
     Mutation(rule="the client counts 2 % short, and a guard", off=_attribute(lease, "valid_until", lambda sent, ttl, waited: sent + waited + ttl)),
     Mutation(rule="the deadline counts from when the request was sent", off=_deadline_from_receipt, profiles=("slow",)),
-    Mutation(rule="valid is computed when it is read", off=_attribute(LeaseRecord, "is_valid", _is_flipped_only), profiles=("frozen",)),
+    Mutation(rule="valid is computed when it is read", off=_attribute(LeaseRecord, "is_valid", _is_flipped_only), directed="asleep"),
     Mutation(rule="one id for the whole life of a checkout", off=_new_id_each_time, directed="lost reply"),
     Mutation(
         rule="a denial is never taken to another node",
