@@ -171,7 +171,7 @@ class Leases:
         """The master's own word (-41) ends a lease at once; it is claimed again under the same id."""
         with self.lock:
             record = self._renewable(lease_id, sent_at)
-            if record is None:
+            if record is None or sent_at == record.confirmed_at:  # sent with a claim in one tick of the clock, and served before it
                 return
             record.step(Happening.UNKNOWN)
             record.claim_at = -inf

@@ -111,7 +111,7 @@ class Checks:
             record is not None
             and lease_id in client.leases.kept
             and record.is_valid(client.local_now)
-            and sent_at >= record.confirmed_at
+            and sent_at > record.confirmed_at
             and body["term"] >= client.knowledge.topology.term
         ):
             self.fail("lost grant", f"{body['node']} does not know {lease_id}, which {client.name} holds")

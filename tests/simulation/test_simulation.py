@@ -22,7 +22,7 @@ REGRESSIONS: tuple[tuple[str, int], ...] = (
     ("slow", 1003),  # a seat that two power cuts bring back is given a full ttl by the next master, and freed then
     ("reboots", 1016),  # a node that lost power waits a whole lease time, and then somebody serves
     ("reboots", 600164),  # a place in line, which is a record of the seat table, was counted as a seat by the checks themselves
-    ("slow", 610365),  # a renewal's late answer, from before the lease was claimed again, was taken for a loss by the checks themselves
+    ("slow", 610365),  # a renewal sent with a claim in one tick of the clock, and served before it, ended the lease that the claim had brought
 )
 QUICK_MUTATIONS = (
     "E1 and E2: votes forgotten, and no wait either",

@@ -369,6 +369,8 @@ def test_a_word_that_is_older_than_a_claim_does_not_count_against_it() -> None:
     assert record.is_valid(keeping.net.now)
     keeping.leases.confirm(("a",), keeping.start - 1.0, replace(old, results={"a": 1.0}))
     assert record.ttl_s == 180.0
+    keeping.leases.confirm(("a",), keeping.start, old)
+    assert record.is_valid(keeping.net.now), "sent in the same tick of the clock as the claim: nobody knows which was served first"
     keeping.leases.confirm(("a",), keeping.start + 1.0, old)
     assert record.phase is Phase.CLAIMING
 
