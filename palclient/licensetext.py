@@ -12,6 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
+from palclient.caret import pictured
 from palclient.errors import LicenseFileError
 
 TYPE_CHECKING = False
@@ -291,8 +292,5 @@ def lines_of(text: str) -> list[str]:
 def explained(problem: Problem, *, name: str, lines: list[str]) -> str:
     """A problem as a person reads it: the place, the line with a caret under the word, and the advice.  ``lines`` are the file's."""
     line = lines[problem.line - 1] if problem.line <= len(lines) else ""
-    skipped = max(0, problem.column - 1 - _SHOWN_LIMIT // 2) if len(line) > _SHOWN_LIMIT else 0
-    parts = [f"{name}, line {problem.line}, column {problem.column}: {problem.severity}: {problem.message}"]
-    if line.strip():
-        parts += [f"    {shown(line[skipped:])}", " " * (3 + problem.column - skipped) + "^"]
-    return "\n".join([*parts, f"    {problem.advice}"])
+    picture = pictured(line.replace("\t", " "), problem.column - 1) if line.strip() else ""
+    return f"{name}, line {problem.line}, column {problem.column}: {problem.severity}: {problem.message}{picture}\n    {problem.advice}"

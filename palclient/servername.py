@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
+from palclient.caret import pictured
 from palclient.errors import ServerNameError
 from palclient.models import Endpoint, ServerName
 
@@ -20,7 +22,6 @@ _QUOTES = "\"'"
 _FORM = "Write the three servers of a triad as 27000@lic1,27000@lic2,27000@lic3 (primary, secondary, tertiary), or a single server as 27000@lic1."
 
 _LIMIT = 1000  # characters of a value that are read: a triad of the longest names has 780
-_SHOWN_LIMIT = 100  # characters of a value that an error shows: one line of a terminal
 _PORT_LIMIT = 65535
 
 # The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
@@ -28,12 +29,12 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
 _NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*"  # no possessive group: Python before 3.11.5 takes half of one that fails
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
-_GROUPS = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}(?::[1-9A-Fa-f][0-9A-Fa-f]{0,3})"  # no zero in front: then no other text is the same address
-_GOOD_IPV6 = rf"\[(?:(?:{_GROUPS}*)?::(?:{_GROUPS}*)?|{_GROUPS}{{7}})\]"
+_GROUP = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}+"  # no zero in front: then no other text is the same address
+_GOOD_IPV6 = rf"(?:(?:{_GROUP}:)+|:):(?:{_GROUP}(?::{_GROUP})*)?|{_GROUP}(?::{_GROUP}){{7}}"  # perhaps too many groups; they are counted in Python
 _GOOD_HOST = rf"{_IPV4}|(?![\w.-]{{64}}){_NAME}"
-_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))(HOST)[ \t]*+"
-_GOOD = rf"{_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?".replace("HOST", _GOOD_HOST)
-_GOOD_WITH_IPV6 = _GOOD.replace(_GOOD_HOST, f"{_GOOD_HOST}|{_GOOD_IPV6}")
+_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|6[0-4][0-9]{{3}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))(HOST)[ \t]*+"
+_GOOD = rf"([\"']?){_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?\1".replace("HOST", _GOOD_HOST)
+_GOOD_WITH_IPV6 = _GOOD.replace(f"({_GOOD_HOST})", rf"(?:\[({_GOOD_IPV6})\]|({_GOOD_HOST}))")
 _ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])"
 
 
@@ -56,9 +57,12 @@ def parse_servername(
     >>> str(parse_servername('"27000@lic1, @lic2, lic3"'))
     '27000@lic1,@lic2,@lic3'
     """
-    found = _read_good(text) or _examine(text)
-    if isinstance(found, _Fault):
-        raise _error(found, text, _Place(source=source, path=path, line=line, column=column or 1))
+    found = _read_good(text)
+    if found is None:
+        examined = _examine(text)
+        if isinstance(examined, _Fault):
+            raise _error(examined, text, _Place(source=source, path=path, line=line, column=column or 1))
+        found = examined
     if path is not None:
         source = f"{path}, line {line}" if line is not None else path
     return ServerName(endpoints=found, source=source)
@@ -86,15 +90,26 @@ class _Fault:
 # ------------------------------------------------------------------------------------------------------- reading what is right
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)  # what re.fullmatch costs for looking it up is a twentieth of the whole
+
+
 def _read_good(text: str) -> tuple[Endpoint, ...] | None:
-    match = re.fullmatch(_GOOD_WITH_IPV6 if "[" in text else _GOOD, text, re.ASCII)
-    if match is None:
-        return None
-    port, host, port2, host2, port3, host3 = match.groups()
-    if "[" in text:
-        host, host2, host3 = host.strip("[]"), (host2 or "").strip("[]"), (host3 or "").strip("[]")
-        if max(host.count(":"), host2.count(":"), host3.count(":")) > 7:
-            return None  # perhaps too many groups; look closely
+    if "[" not in text:
+        match = _compiled(_GOOD).fullmatch(text)
+        if match is None:
+            return None
+        _, port, host, port2, host2, port3, host3 = match.groups()
+    else:
+        match = _compiled(_GOOD_WITH_IPV6).fullmatch(text)
+        if match is None:
+            return None
+        _, port, six, host, port2, six2, host2, port3, six3, host3 = match.groups()
+        host, host2, host3 = six or host, six2 or host2, six3 or host3
+        most = text.count(":") - 2 * text.count("[") + 2  # colons of one address; each of the others has two at least
+        if most > 7 and max(host.count(":"), (host2 or "").count(":"), (host3 or "").count(":")) > 7:
+            return None  # too many groups for a gap
     first = Endpoint(host=host, port=int(port) if port else None)
     if not host3:
         return (first,)
@@ -357,7 +372,7 @@ def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
         where += f", line {place.line}"
     remedy = _FORM if suggestion is None else f"Write instead:\n    {'SERVERNAME=' if place.line is not None else ''}{suggestion}"
     return ServerNameError(
-        f"{where}, column {column}: {fault.what}.{_picture(text, fault.at)}",
+        f"{where}, column {column}: {fault.what}.{pictured(text, fault.at) if text.strip(_EDGES) else ''}",
         value=text,
         position=fault.at,
         suggestion=suggestion,
@@ -366,34 +381,6 @@ def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
         column=column,
         advice=f"{fault.why}\n{remedy}",
     )
-
-
-def _picture(text: str, position: int) -> str:
-    """The value, or the part of it around ``position``, with a caret under the character there (N6)."""
-    if not text.strip(_EDGES):
-        return ""
-    start = max(0, position - _SHOWN_LIMIT // 2) if len(text) > _SHOWN_LIMIT else 0
-    end = start + _SHOWN_LIMIT
-    before = ("..." if start else "") + text[start:position]
-    shown = "".join(map(_visible, before))
-    rest = "".join(map(_visible, text[position:end])) + ("..." if end < len(text) else "")
-    return f"\n    {shown}{rest}\n    {''.join(map(_gap, shown))}^"
-
-
-def _visible(char: str) -> str:
-    """Nothing from a file may move the cursor of the terminal on which the error is read."""
-    return char if char == "\t" or char.isprintable() else char.encode("unicode_escape").decode("ascii")
-
-
-def _gap(char: str) -> str:
-    """As wide on a terminal as ``char``: a tab under a tab, two blanks under a wide character, nothing under an accent."""
-    if char == "\t" or char.isascii():
-        return "\t" if char == "\t" else " "
-    import unicodedata
-
-    if unicodedata.combining(char):
-        return ""
-    return "  " if unicodedata.east_asian_width(char) in "WF" else " "
 
 
 def _short(text: str) -> str:

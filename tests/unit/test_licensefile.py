@@ -516,3 +516,10 @@ def test_the_page_shows_every_check_only_once() -> None:
     """A page that lost its examples must not pass the test above."""
     shown = examples("license-file.md", "license")
     assert len(shown) == len(set(shown)) >= 18
+
+
+def test_the_caret_stands_under_its_word_behind_wide_characters() -> None:
+    """Issue 6, "line, column": a terminal shows some characters twice as wide, which the line of the caret has to allow for."""
+    file = read("SERVER lic1 ANY 27000\nVENDOR palisade\nFEATURE 許可 palisade eight permanent 5\n")
+    problem = next(problem for problem in file.problems if "eight" in problem.message)
+    assert file.explain(problem).splitlines()[2] == "    " + " " * len("FEATURE ____ palisade ") + "^"
