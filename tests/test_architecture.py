@@ -77,7 +77,9 @@ SERVER_SHELL = frozenset(
 )
 """The modules of the fake server that act; all others are pure, as the core is."""
 
-FORMATS = frozenset(f"palclient.{name}" for name in "caret servername ini licensefile optionsfile licensetext hostid serverlines featurelines".split())
+FORMATS = frozenset(
+    f"palclient.{name}" for name in "caret servername ini licensefile optionsfile licensetext hostid serverlines featurelines".split()
+)
 
 STDLIB_ONLY = FORMATS | {f"palclient.{name}" for name in ("errors", "models", "files", "redirect")}
 """What the redirect tool is made of: it runs on machines that have Python and nothing else."""

@@ -57,7 +57,8 @@ class Disk:
         self._settle()
 
     def rewrite(self, records: tuple[Record, ...]) -> None:
-        """Replace the log; a file that takes another's place is flushed first."""
+        """Replace the log; a file that takes another's place is flushed first, and tells of this boot of the machine."""
+        self.may_lack_records = False
         self.records = list(records)
         self.flushed = len(self.records)
 
@@ -70,8 +71,7 @@ class Disk:
 
     def image(self) -> DiskImage:
         """What a process finds at its start."""
-        lacks, self.may_lack_records = self.may_lack_records, False
-        return DiskImage(ballot=self.ballot, records=tuple(self.records), may_lack_records=lacks)
+        return DiskImage(ballot=self.ballot, records=tuple(self.records), may_lack_records=self.may_lack_records)
 
     def _settle(self) -> None:
         if self.fsync:
