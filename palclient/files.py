@@ -113,9 +113,12 @@ def _beside(target: str, scratch: str | None) -> str:
 
 
 def _write(path: str, content: bytes, *, mode: int, finish: Callable[[int], None] | None = None) -> None:
-    discard(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags, mode)
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:  # a run that was killed has left it
+        discard(path)
+        descriptor = os.open(path, flags, mode)
     try:
         rest = memoryview(content)
         while rest:

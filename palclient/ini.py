@@ -18,6 +18,7 @@ from palclient.servername import parse_servername
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 KEY = "SERVERNAME"
 SIZE_LIMIT_BYTES = 1 << 20  # I3: what is larger is no INI file
@@ -166,7 +167,20 @@ def _read(path: str) -> tuple[bytes, int]:
     if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a named pipe would block
         raise OSError(None, "it is a folder or a device, and not a file")
     with open(path, "rb") as file:
-        return file.read(SIZE_LIMIT_BYTES + 1), os.fstat(file.fileno()).st_mtime_ns
+        raw, status = read_limited(file)
+        return raw, status.st_mtime_ns
+
+
+def read_limited(file: BinaryIO) -> tuple[bytes, os.stat_result]:
+    """What an open file has, up to a byte more than an INI file may have, and what the system says of it.  Blocks for reading.
+
+    To ask for all that may be there would make room for a megabyte each time, which costs three times as much as to read a small file.
+    """
+    status = os.fstat(file.fileno())
+    raw = file.read(min(status.st_size, SIZE_LIMIT_BYTES) + 1)
+    if len(raw) > status.st_size:  # it is growing
+        raw += file.read(SIZE_LIMIT_BYTES + 1 - len(raw))
+    return raw, status
 
 
 def _document(raw: bytes, path: str | None, mtime_ns: int | None) -> IniDocument:

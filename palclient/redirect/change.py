@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from palclient.errors import ConfigError, IniError, ServerNameError
 from palclient.files import create_file, discard, refuse_unwritable, replace_file
-from palclient.ini import SIZE_LIMIT_BYTES, IniDocument, IniEntry, IniWarning, read_ini
+from palclient.ini import IniDocument, IniEntry, IniWarning, read_ini, read_limited
 from palclient.models import ServerName
 from palclient.redirect.diff import unified_diff
 from palclient.redirect.values import FileChange, FileOutcome, Splice, Status, Why, sha256
@@ -64,7 +64,7 @@ def planned_new(path: str, wish: Wish) -> FileChange | FileOutcome:
         return failure(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     text = f"[{wish.add}]{os.linesep}SERVERNAME={wish.to}{os.linesep}"
     splice = Splice(start=0, old=b"", new=text.encode("ascii"))
-    digest, hunk = sha256(splice.new), unified_diff(path, read_ini(b""), splice.new)
+    digest, hunk = sha256(splice.new), unified_diff(path, read_ini(b""), splice.new, (splice,))
     return FileChange(path=path, target=target, line=2, old="", new=str(wish.to), splices=(splice,), old_sha256=None, new_sha256=digest, hunk=hunk)
 
 
@@ -80,7 +80,7 @@ def restorable(change: FileChange) -> FileChange | FileOutcome:
         if raw is None or content is None:
             return _changed_since(change, "the file was changed by somebody else since the run that is to be undone")
         refuse_unwritable(change.target)
-        return replace(change, hunk=unified_diff(change.path, read_ini(raw), content))
+        return replace(change, hunk=unified_diff(change.path, read_ini(raw), content, change.splices))
     except (OSError, ValueError) as error:
         return failure(change.path, error)
 
@@ -190,7 +190,7 @@ def _checked(change: FileChange, document: IniDocument, new: ServerName) -> File
     content = change.applied_to(document.raw)
     if content is None or read_ini(content).servername() != new:
         raise ValueError("the result of the change would not be read as the new value, so nothing is written")
-    return replace(change, new_sha256=sha256(content), hunk=unified_diff(change.path, document, content))
+    return replace(change, new_sha256=sha256(content), hunk=unified_diff(change.path, document, content, change.splices))
 
 
 def _addition(path: str, target: str, document: IniDocument, wish: Wish) -> FileChange:
@@ -260,7 +260,8 @@ class _MeanwhileError(Exception):
 
 def _read(path: str) -> tuple[bytes, tuple[int, ...]]:
     with open(path, "rb") as file:
-        return file.read(SIZE_LIMIT_BYTES + 1), _identity(os.fstat(file.fileno()))
+        raw, status = read_limited(file)
+        return raw, _identity(status)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

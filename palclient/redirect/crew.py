@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 from typing import Generic, TypeVar
 
 TYPE_CHECKING = False
@@ -26,7 +26,10 @@ SILENCES = 2  # jobs of one place that may end late in a row before the rest of 
 THREADS_LIMIT = 1000  # those that are stuck included; each costs some address space and no time
 _LOOK_S = 0.1  # how often late jobs are looked for
 _POLL_S = 0.001  # how often results are looked for; to wake this thread for each would cost more than most jobs do
-_ENOUGH = 2  # results a poll: when there are fewer, the jobs wait for the system, and another thread helps
+_ENOUGH = 2  # results a poll: when there are fewer, the jobs may wait for the system
+_BUSY = (
+    0.7  # of a processor: a process that uses more computes and does not wait, and in Python a second thread would only be in the way of the first
+)
 
 
 class Late:
@@ -54,6 +57,7 @@ class Crew(Generic[Task, Result]):
     """Does ``work(task, is_wanted)`` for every task that is added, on as many threads as help, up to ``jobs``: on a quick disk more would be in each other's way.
 
     ``is_wanted()`` tells a job whether anybody still waits for it, which ends after ``timeout_s`` seconds.  ``place_of(task)`` names the machine or folder that tasks have in common.
+    ``used_s()`` tells how long this process has computed.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Crew(Generic[Task, Result]):
         timeout_s: float,
         place_of: Callable[[Task], str],
         threads_limit: int = THREADS_LIMIT,
+        used_s: Callable[[], float] = process_time,
     ) -> None:
         self._work = work
         self._jobs = jobs
@@ -76,6 +81,7 @@ class Crew(Generic[Task, Result]):
         self._open = 0  # tasks without a result
         self._threads: list[Thread] = []
         self._threads_limit = threads_limit
+        self._used_s = used_s
         self._free = 0  # threads of which none is known to be stuck
         self._silences: Counter[str] = Counter()
         self._is_over = False
@@ -87,14 +93,16 @@ class Crew(Generic[Task, Result]):
 
     def results(self) -> Iterator[tuple[Task, Result | Late]]:
         """Each task with its result, in the order in which they end.  Tasks may be added meanwhile.  Blocks.  Whatever ends it, no thread begins another job."""
-        moved_at = look_at = monotonic()
+        moved_at = look_at = slept_at = monotonic()
+        used_s = self._used_s()
         try:
             while self._open:
                 now, before = monotonic(), self._open
-                ended = len(self._outbox)
+                ended, has_waiting = len(self._outbox), not self._inbox.empty()
                 for _ in range(ended):
                     yield from self._taken(*self._outbox.popleft())
-                if ended < _ENOUGH and self._free < min(self._jobs, self._open):
+                is_slow = ended < _ENOUGH and has_waiting and self._used_s() - used_s < _BUSY * (now - slept_at)
+                if self._free < min(self._jobs, self._open) and (is_slow or not self._free):
                     self._hire()
                 if now >= look_at:
                     look_at = now + _LOOK_S
@@ -103,6 +111,7 @@ class Crew(Generic[Task, Result]):
                     moved_at = now
                 elif now > moved_at + self._timeout_s:  # all threads are stuck, and there may be no more of them
                     yield from self._untried()
+                slept_at, used_s = monotonic(), self._used_s()
                 sleep(_POLL_S)
         finally:
             self._is_over = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,10 @@ def test_a_document_does_not_print_its_content() -> None:
     """A log line with a document in it must not hold a megabyte."""
     assert repr(read_ini(b"[s]\n" + b"x" * 10_000)) == "IniDocument(encoding='8-bit', path=None, mtime_ns=None)"
     assert isinstance(read_ini(b""), IniDocument)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files whose size the system does not know beforehand")
+def test_a_file_is_read_to_its_end_whatever_size_it_is_said_to_have() -> None:
+    """I3: the size is only a hint; a file may grow meanwhile, and some say 0."""
+    assert read_ini("/proc/self/status").raw.startswith(b"Name:")
+    assert read_ini("/proc/self/status").raw.count(b"\n") > 10

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
+from difflib import unified_diff
+from itertools import product
 from pathlib import Path
-from threading import Event
+from threading import Event, get_ident
+from time import monotonic, sleep
 
 import pytest
 
@@ -461,6 +465,23 @@ def test_the_diff_of_two_places_and_of_an_addition(tmp_path: Path) -> None:
     assert plan_redirect(tmp_path / "no.ini", to="@n", add="A").diff().splitlines()[2:] == ["@@ -0,0 +1,2 @@", "+[A]", "+SERVERNAME=@n"]
 
 
+LINE_END = re.compile(r"\r\n|\r|\n")
+LINE = "a key=of a line that is long enough for some of them to lie near, and others not"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line", ["", "k=1", LINE, LINE * 3, LINE * 20])
+def test_the_diff_of_a_change_anywhere_is_the_one_of_the_standard_library(tmp_path: Path, encoding: str, line: str) -> None:
+    """R3: only what is near a change is split into lines, however long they are and however they end."""
+    path = tmp_path / "x.ini"
+    for end, before, after in product(["\n", "\r\n", "\r", "\n\r", "\r\r\n"], [0, 3, 40], [0, 2, 40]):
+        text = end.join(["[A]", *[line] * before, f"SERVERNAME={OLD}", *[line] * after, "last=1"])
+        path.write_bytes(text.encode(encoding))
+        old, new = (LINE_END.sub("\n", some).split("\n") for some in (text, text.replace(OLD, NEW)))
+        wanted = unified_diff(old, new, str(path), str(path), lineterm="")
+        assert [shown if len(shown) <= 501 else f"{shown[:501]}..." for shown in wanted] == plan_redirect(path, to=NEW).diff().splitlines()
+
+
 def test_nothing_in_a_file_moves_the_cursor_of_whoever_reads_the_diff(tmp_path: Path) -> None:
     """N6, for the diff: escape sequences are shown as such."""
     path = ini(tmp_path, text="[A]\n;\x1b[2J\nSERVERNAME=27000@a\x07\n")
@@ -640,6 +661,43 @@ def crew_of(work: Callable[[str, Callable[[], bool]], str], *tasks: str, timeout
     for task in tasks:
         crew.add(task)
     return dict(crew.results())
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_only_jobs_that_wait_for_the_system_get_more_threads(*, computes: bool) -> None:
+    """R8: where the process computes all the time, which it can on one thread at a time, others would double the time."""
+    threads = set()
+
+    def work(task: str, is_wanted: Callable[[], bool]) -> str:
+        del is_wanted
+        threads.add(get_ident())
+        sleep(0.005)
+        return task
+
+    crew: Crew[str, str] = Crew(work, jobs=4, timeout_s=10, place_of=str, used_s=monotonic if computes else lambda: 0.0)
+    for number in range(40):
+        crew.add(str(number))
+    assert len(list(crew.results())) == 40
+    assert len(threads) == (1 if computes else 4)
+
+
+def test_a_job_that_nobody_waits_behind_gets_one_thread() -> None:
+    """R8: no second thread makes one job quicker, nor does one that has nothing to do need help."""
+    threads = set()
+
+    def work(task: str, is_wanted: Callable[[], bool]) -> str:
+        del is_wanted
+        threads.add(get_ident())
+        sleep(0.02)
+        return task
+
+    crew: Crew[str, str] = Crew(work, jobs=4, timeout_s=10, place_of=str, used_s=lambda: 0.0)
+    crew.add("1")
+    for task, _ in crew.results():
+        if task == "1":
+            sleep(0.01)  # as long as a caller likes
+            crew.add("2")
+    assert len(threads) == 1
 
 
 def test_jobs_that_do_not_end_are_left_behind_and_the_rest_is_done() -> None:
