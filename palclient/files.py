@@ -96,6 +96,25 @@ def refuse_unwritable(target: str) -> None:
         raise PermissionError(errno.EACCES, "its folder is read-only for this user", target)
 
 
+def owner_doubt(target: str) -> str:
+    """Why the successor of ``target`` will probably not get its owner or group, in words; empty where nothing speaks against it.
+
+    Only a try tells for certain: some users may give files away, and of a mounted share all files may have one owner.  Does not write.
+    """
+    if sys.platform != "win32" and os.geteuid() != 0:
+        wanted, folder = os.stat(target), os.stat(os.path.dirname(target) or ".")
+        groups = {os.getegid(), *os.getgroups()}
+        if folder.st_mode & stat.S_ISGID or sys.platform == "darwin":
+            groups.add(folder.st_gid)  # new files get it
+        if wanted.st_uid != os.geteuid() or wanted.st_gid not in groups:
+            return f"its {_owner(wanted)} can probably not be kept by this user"
+    return ""  # on Windows ReplaceFileW carries the owner over, too
+
+
+def _owner(status: os.stat_result) -> str:
+    return f"owner and group ({status.st_uid}:{status.st_gid})"
+
+
 def discard(path: str) -> None:
     """Remove a scratch file, if it is there and can be removed."""
     with suppress(OSError):
@@ -187,7 +206,10 @@ else:
         """Owner before mode, since a change of owner drops the set-user bit; the access list last, since a change of mode rewrites it."""
         wanted, given = os.stat(target), os.fstat(descriptor)
         if (wanted.st_uid, wanted.st_gid) != (given.st_uid, given.st_gid):
-            os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+            try:
+                os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+            except PermissionError as error:
+                raise PermissionError(errno.EPERM, f"its {_owner(wanted)} cannot be kept by this user", target) from error
         os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode))
         _carry_over_attributes(target, descriptor)
 

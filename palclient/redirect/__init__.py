@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from palclient.errors import ConfigError
 from palclient.models import ServerName
-from palclient.redirect.change import Wish, carried_out, done, restorable, tidied
+from palclient.redirect.change import Wish, carried_out, foreseen, restorable, tidied
 from palclient.redirect.crew import Crew, Late
 from palclient.redirect.find import Found, Look, looked_at, nothing_found, place_of
 from palclient.redirect.journal import Journal, default_path, read_journal
@@ -122,8 +122,8 @@ class RedirectPlan:
         return tuple(result for result in self.results if isinstance(result, FileOutcome))
 
     def foreseen(self) -> tuple[FileOutcome, ...]:
-        """What ``apply`` would report if every change can be written."""
-        return tuple(done(result) if isinstance(result, FileChange) else result for result in self.results)
+        """What ``apply`` would report if every change can be written; a warning tells where that is in doubt."""
+        return tuple(foreseen(result) if isinstance(result, FileChange) else result for result in self.results)
 
     def diff(self) -> str:
         """The changes as a unified diff, for people.  Does not block."""

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from palclient.errors import ConfigError, IniError, ServerNameError
-from palclient.files import create_file, discard, refuse_unwritable, replace_file
+from palclient.files import create_file, discard, owner_doubt, refuse_unwritable, replace_file
 from palclient.ini import IniDocument, IniEntry, IniWarning, read_ini, read_limited
 from palclient.models import ServerName
 from palclient.redirect.diff import unified_diff
@@ -49,6 +49,7 @@ def planned(path: str, wish: Wish) -> FileChange | FileOutcome:
         found = _change(path, target, read_ini(target), wish)
         if isinstance(found, FileChange):
             refuse_unwritable(target)
+            return replace(found, doubt=owner_doubt(target))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or text of ours that says what is wrong with the content
         return failure(path, error)
     return found
@@ -80,7 +81,8 @@ def restorable(change: FileChange) -> FileChange | FileOutcome:
         if raw is None or content is None:
             return _changed_since(change, "the file was changed by somebody else since the run that is to be undone")
         refuse_unwritable(change.target)
-        return replace(change, hunk=unified_diff(change.path, read_ini(raw), content, change.splices))
+        doubt = "" if change.new_sha256 is None else owner_doubt(change.target)
+        return replace(change, doubt=doubt, hunk=unified_diff(change.path, read_ini(raw), content, change.splices))
     except (OSError, ValueError) as error:
         return failure(change.path, error)
 
@@ -96,6 +98,15 @@ def carried_out(change: FileChange, run: str, is_wanted: Callable[[], bool]) -> 
 def done(change: FileChange) -> FileOutcome:
     """The outcome of a change that was written."""
     return FileOutcome(path=change.path, status=Status.CHANGED, line=change.line, old=change.old, new=change.new, warnings=change.warnings)
+
+
+def foreseen(change: FileChange) -> FileOutcome:
+    """The outcome of a change if it can be written, with what speaks against that."""
+    outcome = done(change)
+    if not change.doubt:
+        return outcome
+    message = f"This file may stay as it is: {change.doubt}."
+    return replace(outcome, warnings=(*outcome.warnings, IniWarning(line=change.line, column=1, message=message)))
 
 
 def tidied(change: FileChange, run: str) -> None:

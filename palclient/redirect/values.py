@@ -50,6 +50,7 @@ class FileChange:
     ``path`` is the file as it was named or found, ``target`` where it really is, links followed.  ``line`` (from 1) is where the value stands, ``old`` and ``new`` are
     the values as text, ``splices`` the bytes to exchange, in ascending order.  ``old_sha256`` and ``new_sha256`` are of the whole file; None where there is no file before, or none after.
     ``warnings`` is what to look at in the file; ``hunk`` shows the change as a unified diff does.
+    ``doubt`` says, before anything is tried, why it can perhaps not be written; empty when nothing speaks against it.
     """
 
     path: str
@@ -62,6 +63,7 @@ class FileChange:
     new_sha256: str | None
     warnings: tuple[IniWarning, ...] = ()
     hunk: str = ""
+    doubt: str = ""
 
     def applied_to(self, raw: bytes) -> bytes | None:
         """The new bytes of a file that has the bytes ``raw``; None if they are not those that the change was made for."""

@@ -20,7 +20,7 @@ from palclient.redirect import FileOutcome, RedirectReport, Status, Why, plan_re
 from palclient.redirect.change import carried_out
 from palclient.redirect.crew import SILENCES, Crew, Late
 from palclient.redirect.find import place_of
-from tests.privileges import as_nobody, open_folder
+from tests.privileges import NOBODY, as_nobody, open_folder
 
 OLD, NEW = "27000@old1,27000@old2,27000@old3", "27000@new1,27000@new2,27000@new3"
 TEXT = f"; by hand\r\n[License]\r\nSERVERNAME = {OLD} \r\nother=1"
@@ -480,6 +480,39 @@ def test_the_diff_of_a_change_anywhere_is_the_one_of_the_standard_library(tmp_pa
         old, new = (LINE_END.sub("\n", some).split("\n") for some in (text, text.replace(OLD, NEW)))
         wanted = unified_diff(old, new, str(path), str(path), lineterm="")
         assert [shown if len(shown) <= 501 else f"{shown[:501]}..." for shown in wanted] == plan_redirect(path, to=NEW).diff().splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only the superuser gives files away")
+def test_an_owner_or_a_group_that_cannot_be_kept_is_told_before_anything_is_written() -> None:
+    """R3, R4: of a file that any user may write, but only some may give back to whom it belonged."""
+    with open_folder() as folder:
+        for name, user, group in (
+            ("own.ini", NOBODY, os.getegid()),
+            ("other.ini", 0, 0),
+            ("group.ini", NOBODY, 4711),
+            ("shared/group.ini", NOBODY, 4711),
+        ):
+            path = ini(folder, name)
+            path.chmod(0o666)
+            os.chown(path, user, group)
+        os.chown(folder / "shared", NOBODY, 4711)
+        (folder / "shared").chmod(0o2777)
+        with as_nobody():
+            plan = plan_redirect(folder, to=NEW)
+            doubted = {
+                Path(outcome.path).relative_to(folder).as_posix(): outcome.warnings[0].message for outcome in plan.foreseen() if outcome.warnings
+            }
+            assert list(doubted) == ["group.ini", "other.ini"]
+            assert "owner and group (0:0) can probably not be kept" in doubted["other.ini"]
+            report = plan.apply(journal=folder / "journal")
+            undoing = plan_undo(folder / "journal")
+        failed = report.of(Status.FAILED)
+        assert [(Path(outcome.path).name, outcome.reason) for outcome in failed] == [
+            ("group.ini", f"its owner and group ({NOBODY}:4711) cannot be kept by this user"),
+            ("other.ini", "its owner and group (0:0) cannot be kept by this user"),
+        ]
+        assert not any(outcome.warnings for outcome in report.of(Status.CHANGED))
+        assert not any(outcome.warnings for outcome in undoing.foreseen())
 
 
 def test_nothing_in_a_file_moves_the_cursor_of_whoever_reads_the_diff(tmp_path: Path) -> None:
