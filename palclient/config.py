@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from palclient.errors import ConfigError, IniError
+from palclient.errors import ConfigError, IniError, ServerNameError
 from palclient.ini import IniDocument, IniWarning, read_ini
 from palclient.models import ServerName
 from palclient.servername import parse_servername
@@ -140,10 +140,10 @@ def _from_named_file(path: str, named_by: str, trail: list[Look]) -> Config:
     place = f"{named_by} names {path}"
     try:
         document = read_ini(path)
-        servername = document.servername()
     except IniError as error:
-        trail.append(Look(place=place, found=_first_line(error)))
-        raise _with_trail(error, trail) from error.__cause__
+        _tell(error, place, trail)
+        raise
+    servername = _servername(document, place, trail)
     return _won(servername, place, str(servername), trail, document)
 
 
@@ -160,20 +160,31 @@ def _from_directories(app: str, names: tuple[str, ...], outside: Surroundings, t
                 passed = passed or _no_value(document)
                 trail.append(Look(place=place, found="has no SERVERNAME"))
                 continue
-            servername = document.servername()
+            servername = _servername(document, place, trail)
             return _won(servername, place, str(servername), trail, document)
-    raise _with_trail(passed, trail) if passed is not None else _nothing(names, trail)
+    if passed is not None:
+        _add_trail(passed, trail)
+        raise passed
+    raise _nothing(names, trail)
 
 
 def _read_if_there(path: str, place: str, trail: list[Look]) -> IniDocument | None:
     try:
         return read_ini(path)
     except IniError as error:
-        missing = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
-        trail.append(Look(place=place, found="no such file" if missing else _first_line(error)))
-        if missing:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            trail.append(Look(place=place, found="no such file"))
             return None
-        raise _with_trail(error, trail) from error.__cause__
+        _tell(error, place, trail)
+        raise
+
+
+def _servername(document: IniDocument, place: str, trail: list[Look]) -> ServerName:
+    try:
+        return document.servername()
+    except (IniError, ServerNameError) as error:
+        _tell(error, place, trail)
+        raise
 
 
 def _directories(app: str, outside: Surroundings, trail: list[Look]) -> Iterator[tuple[str, str]]:
@@ -208,7 +219,7 @@ def _won(servername: ServerName, source: str, value: str, trail: list[Look], doc
 
 
 def _first_line(error: ConfigError) -> str:
-    return error.message.partition("\n")[0].removeprefix(f"{error.path}: ")
+    return error.message.partition("\n")[0].removeprefix(f"{error.path}: ").removeprefix(f"{error.path}, ")
 
 
 def _no_value(document: IniDocument) -> IniError | None:
@@ -219,10 +230,15 @@ def _no_value(document: IniDocument) -> IniError | None:
     return None
 
 
-def _with_trail(error: IniError, trail: list[Look]) -> IniError:
-    told = _told(trail) if len(trail) > 1 else ""  # one place is told by the message itself
-    advice = "\n".join(part for part in (error.advice, told) if part)
-    return IniError(error.message, path=error.path, line=error.line, column=error.column, advice=advice)
+def _tell(error: ConfigError, place: str, trail: list[Look]) -> None:
+    """The last place ends the search by an error, which is to say what led there."""
+    trail.append(Look(place=place, found=_first_line(error)))
+    _add_trail(error, trail)
+
+
+def _add_trail(error: ConfigError, trail: list[Look]) -> None:
+    if len(trail) > 1:  # one place is told by the message itself
+        error.advice = "\n".join(part for part in (error.advice, _told(trail)) if part)
 
 
 def _nothing(names: tuple[str, ...], trail: list[Look]) -> ConfigError:

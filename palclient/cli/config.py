@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palclient.cli.screen import complain, say, say_json
+from palclient.errors import ConfigError
+
+if TYPE_CHECKING:
+    from palclient.config import Outranking, Surroundings
+
+OK, USAGE = 0, 2
 
 
 def add_to(commands: Any) -> None:
@@ -18,29 +24,38 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Exit code 0 when a SERVERNAME was found; ConfigError, with the places that were searched, when not."""
+def run(options: argparse.Namespace, *, surroundings: Surroundings | None = None) -> int:
+    """Exit code 0 when a SERVERNAME was found, 2 when not.  What outranks it is told in both cases: it may be why there is none here, and yet programs run."""
     from palclient.config import find_outranking, find_servername
 
-    found = find_servername(servers=options.servers, ini=options.ini, app=options.app)
-    outranking = find_outranking()
+    outranking = find_outranking(surroundings=surroundings)
+    try:
+        found = find_servername(servers=options.servers, ini=options.ini, app=options.app, surroundings=surroundings)
+    except ConfigError as error:
+        complain(str(error))
+        _tell(outranking)
+        return USAGE
     if options.json:
         say_json(
             {
                 "servername": str(found.servername),
                 "source": found.source,
                 "trail": [{"place": look.place, "found": look.found} for look in found.trail],
-                "warnings": [str(warning) for warning in found.warnings],
+                "warnings": [f"line {warning.line}: {warning.message}" for warning in found.warnings],
                 "outranking": [{"name": one.name, "value": one.value, "place": one.place} for one in outranking],
             }
         )
-        return 0
+        return OK
     say(f"SERVERNAME={found.servername}")
     say(f"from {found.source}")
     for look in found.trail:
         say(f"  {look}")
     for warning in found.warnings:
-        complain(f"warning: {warning}")
+        complain(f"warning: {found.path}, line {warning.line}: {warning.message}")
+    _tell(outranking)
+    return OK
+
+
+def _tell(outranking: tuple[Outranking, ...]) -> None:
     for one in outranking:
         complain(f"note: {one.name} is {one.value} ({one.place}); palclient does not go by it, other programs on this machine may")
-    return 0

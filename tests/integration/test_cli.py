@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ import pytest
 from fakeserver import FakeTriad
 from palclient import Client, cli
 from palclient.cli import screen
+from palclient.cli.config import run as run_config
+from palclient.config import Surroundings
 from tests import hostile
 from tests.children import LIMIT_S, ROOT, Child, clean_environment, wait_until
 
@@ -194,6 +197,35 @@ def test_config_says_which_servername_is_in_force_and_why(
     assert {one["name"] for one in facts["outranking"]} == {"LM_LICENSE_FILE"}
     assert cli.main(["config", "--servers", "27000@other"]) == 0
     assert capsys.readouterr().out.startswith("SERVERNAME=27000@other\n")
+
+
+def test_config_tells_what_outranks_also_when_there_is_no_servername(capsys: pytest.CaptureFixture[str]) -> None:
+    """I5: a program that finds its servers while palclient finds none has them from there; on Windows also from the registry, which is read by a function that is passed in."""
+    there = Surroundings(
+        environ={"LM_LICENSE_FILE": "27000@old"},
+        application_directory=lambda: None,
+        config_directories=lambda app: (("config folder of the user", f"/none/{app}"),),
+        registry=lambda: (("HKLM\\SOFTWARE\\FLEXlm License Manager\\PALISADE_LICENSE_FILE", "27000@older"),),
+    )
+    options = Namespace(servers=None, ini=None, app=None, json=False)
+    assert run_config(options, surroundings=there) == 2
+    told = capsys.readouterr().err
+    assert "config folder of the user: /none/palclient/palclient.ini: no such file" in told
+    assert "note: LM_LICENSE_FILE is 27000@old (environment); palclient does not go by it" in told
+    assert told.endswith(
+        "note: HKLM\\SOFTWARE\\FLEXlm License Manager\\PALISADE_LICENSE_FILE is 27000@older (registry); "
+        "palclient does not go by it, other programs on this machine may\n"
+    )
+
+
+def test_config_shows_a_warning_as_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """I1, N6: with its file and line."""
+    ini = tmp_path / "x.ini"
+    ini.write_text("[A]\nSERVERNAME=a\nSERVERNAME=b\n", encoding="ascii")
+    assert cli.main(["config", "--ini", str(ini)]) == 0
+    assert f"warning: {ini}, line 3: This SERVERNAME is not seen: line 2 has the first" in capsys.readouterr().err
+    assert cli.main(["config", "--ini", str(ini), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"][0].startswith("line 3: This SERVERNAME is not seen")
 
 
 # --- pipes, colours, interruptions --------------------------------------------------------------------------------------------------

@@ -269,3 +269,24 @@ def test_the_real_folders_are_those_of_the_application(monkeypatch: pytest.Monke
 def test_there_is_no_registry_off_windows() -> None:
     """I5."""
     assert real_surroundings().registry() == ()
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    "text, kind, found",
+    [
+        ("[A]\nSERVERNAME=a;b\n", ServerNameError, "line 2, column 13: a semicolon stands between two servers."),
+        ("[A]\nSERVERNAME=a\n[B]\nSERVERNAME=b\n", IniError, "line 4, column 12: two sections give SERVERNAME different values."),
+    ],
+)
+def test_a_value_that_cannot_be_used_tells_how_it_was_come_by(tmp_path: Path, text: str, kind: type[ConfigError], found: str, *, named: bool) -> None:
+    """I4: with the places before it, as any other error of the search; what the error itself knows is kept."""
+    path = tmp_path / "palclient.ini"
+    path.write_text(text, encoding="ascii")
+    there = outside(environ={"PALCLIENT_INI": str(path)} if named else {}, application=str(tmp_path))
+    with pytest.raises(kind) as caught:
+        find_servername(surroundings=there)
+    place = f"variable PALCLIENT_INI names {path}" if named else f"folder of the application: {path}"
+    assert caught.value.advice.endswith(f"    {place}: {found}")
+    assert "Looked at, in this order:\n    variable PALCLIENT_SERVERNAME: not set\n" in caught.value.advice
+    assert (caught.value.path, caught.value.line) == (str(path), int(found.split()[1].rstrip(",")))
