@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from palclient.files import PAUSES_S, THIS, create_file, is_held, refuse_unwritable, replace_file
-from tests.privileges import as_nobody, open_folder
+from tests.privileges import as_nobody, give_away, open_folder, room_for
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and owners of POSIX")
 
@@ -93,7 +94,7 @@ def test_the_mode_is_carried_over(tmp_path: Path, mode: int) -> None:
 def test_the_owner_is_carried_over_with_the_set_user_bit(tmp_path: Path) -> None:
     """R1, R4: a change of owner clears the bit, so it comes first."""
     path = ini(tmp_path)
-    os.chown(path, 65534, 65533)
+    give_away(path, 65534, 65533)
     path.chmod(0o4750)
     replace_file(str(path), b"new")
     status = path.stat()
@@ -168,8 +169,8 @@ def test_another_error_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number, is_it", [(5, True), (32, True), (33, True), (1175, True), (2, False), (None, False)])
 def test_what_windows_says_of_a_file_in_use(number: int | None, is_it: bool) -> None:  # noqa: FBT001  # the table's column
     """R4: Microsoft's list of system error codes."""
-    error = OSError(errno.EACCES, "no")
-    error.winerror = number  # type: ignore[attr-defined]  # there on Windows alone
+    error: Any = OSError(errno.EACCES, "no")
+    error.winerror = number  # there on Windows alone
     assert is_held(error) is is_it
 
 
@@ -213,18 +214,9 @@ def test_a_new_file_is_made_whole_and_never_over_another(tmp_path: Path) -> None
 @posix
 def test_a_disk_without_room_leaves_the_old_file(tmp_path: Path) -> None:
     """Issue 6, faults: the system refuses more than 4 KiB a file, as a full disk does."""
-    if sys.platform == "win32":
-        return
-    import resource
-
     path = ini(tmp_path)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(OSError, match=r".") as caught:
-            replace_file(str(path), b"n" * 5000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with room_for(4096), pytest.raises(OSError, match=r".") as caught:
+        replace_file(str(path), b"n" * 5000)
     assert caught.value.errno == errno.EFBIG
     assert (path.read_bytes(), names(tmp_path)) == (b"old", ["x.ini"])
 

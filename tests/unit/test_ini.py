@@ -10,6 +10,7 @@ import pytest
 
 from palclient.errors import IniError, PalError, ServerNameError
 from palclient.ini import SIZE_LIMIT_BYTES, IniDocument, read_ini
+from tests.privileges import named_pipe
 
 NEW = "27001@new1,27001@new2,27001@new3"
 
@@ -222,7 +223,7 @@ def test_what_cannot_be_read_is_an_ini_error_with_its_path(tmp_path: Path) -> No
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
 def test_a_named_pipe_does_not_block_the_reader(tmp_path: Path) -> None:
     """Style 16: nothing waits without an end."""
-    os.mkfifo(tmp_path / "pipe.ini")
+    named_pipe(tmp_path / "pipe.ini")
     with pytest.raises(IniError, match="not a file"):
         read_ini(tmp_path / "pipe.ini")
 

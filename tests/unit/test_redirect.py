@@ -20,7 +20,7 @@ from palclient.redirect import FileOutcome, RedirectReport, Status, Why, plan_re
 from palclient.redirect.change import carried_out
 from palclient.redirect.crew import SILENCES, Crew, Late
 from palclient.redirect.find import place_of
-from tests.privileges import NOBODY, as_nobody, open_folder
+from tests.privileges import NOBODY, as_nobody, give_away, named_pipe, open_folder, room_for
 
 OLD, NEW = "27000@old1,27000@old2,27000@old3", "27000@new1,27000@new2,27000@new3"
 TEXT = f"; by hand\r\n[License]\r\nSERVERNAME = {OLD} \r\nother=1"
@@ -363,7 +363,7 @@ def test_whatever_is_wrong_with_one_file_the_others_are_changed() -> None:
         ini(folder, "readonly.ini").chmod(0o444)
         (folder / "loop.ini").symlink_to("loop.ini")
         (folder / "nowhere.ini").symlink_to("gone.ini")
-        os.mkfifo(folder / "pipe.ini")
+        named_pipe(folder / "pipe.ini")
         ini(folder / "closed", "x.ini")
         (folder / "closed").chmod(0)
         report = plan_redirect([folder, folder / "missing.ini"], to=NEW).apply(journal=folder / "journal")
@@ -487,15 +487,15 @@ def test_an_owner_or_a_group_that_cannot_be_kept_is_told_before_anything_is_writ
     """R3, R4: of a file that any user may write, but only some may give back to whom it belonged."""
     with open_folder() as folder:
         for name, user, group in (
-            ("own.ini", NOBODY, os.getegid()),
+            ("own.ini", NOBODY, 0),
             ("other.ini", 0, 0),
             ("group.ini", NOBODY, 4711),
             ("shared/group.ini", NOBODY, 4711),
         ):
             path = ini(folder, name)
             path.chmod(0o666)
-            os.chown(path, user, group)
-        os.chown(folder / "shared", NOBODY, 4711)
+            give_away(path, user, group)
+        give_away(folder / "shared", NOBODY, 4711)
         (folder / "shared").chmod(0o2777)
         with as_nobody():
             plan = plan_redirect(folder, to=NEW)
@@ -639,20 +639,11 @@ def test_a_journal_that_cannot_be_written_stops_the_run_before_it_begins(tmp_pat
 @posix
 def test_a_disk_without_room_for_the_journal_stops_the_run_before_it_begins(tmp_path: Path) -> None:
     """R5 and issue 6, faults."""
-    if sys.platform == "win32":
-        return
-    import resource
-
     for number in range(30):
         ini(tmp_path, f"{number}.ini")
     plan = plan_redirect(tmp_path, to=NEW)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(ConfigError, match="No INI file was changed"):
-            plan.apply(journal=tmp_path / "journal")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with room_for(4096), pytest.raises(ConfigError, match="No INI file was changed"):
+        plan.apply(journal=tmp_path / "journal")
     assert not (tmp_path / "journal").exists()
     assert {path.read_bytes() for path in tmp_path.glob("*.ini")} == {TEXT.encode()}
 
