@@ -150,7 +150,9 @@ def read_feature(record: Record, findings: Findings) -> FeatureLine | None:
 def _check_version(word: Word, findings: Findings) -> bool:
     if _VERSION(word.text):
         return True
-    findings.error(word, f"{shown(word.text)} is no version.", "A version is a number, such as 8.0.")
+    number = f"{'0' * word.text.startswith('.')}{word.text}{'0' * word.text.endswith('.')}"
+    advice = f"There are digits on both sides of a dot: {number}." if _VERSION(number) else "A version is a number, such as 8.0."
+    findings.error(word, f"{shown(word.text)} is no version.", advice)
     return False
 
 

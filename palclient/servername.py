@@ -219,7 +219,9 @@ _HOST = "Host names have letters, digits, hyphens, dots and underscores."
 _START, _END = r"(?<![^,\s])", r"(?![^,\s])"  # of an entry
 
 _REMARK = r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))|\A[^;,]*@[^;,]*,[^;,]*,[^;,]*(;)(?=[^;,@]*\Z)"  # the latter: behind three servers
-_COLON = rf"[^,\s\[](:)(?=[0-9]*@)|{_START}(?=[\w.-]*[G-Zg-z])[A-Za-z][\w.-]*(:)(?=[A-Za-z])"  # the latter: between two names, and in no IPv6 address
+_WORD = rf"(?:{_IPV4}|(?=[\w.-]*[A-Za-z])[\w.-]++)"
+_COLON_LIST = rf"\s*{_WORD}(:){_WORD}:{_WORD}\s*\Z"  # of three hosts; an IPv6 address would have more colons, or two together
+_COLON = rf"[^,\s\[](:)(?=[0-9]*@)|\A{_COLON_LIST}|{_START}(?=[\w.-]*[G-Zg-z])[A-Za-z][\w.-]*(:)(?=[A-Za-z])"  # the last: no IPv6 address either
 #: What a value may show of its writer's intention (N3, N4, N5): a pattern whose group, if it has one, is under the caret; what is
 #: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.  They are compiled when one is needed.
 _SIGNS = (
@@ -332,6 +334,7 @@ def _suggestion(text: str) -> str | None:
         return None
     value = _plain(_without_remark(_body(text)[1]))
     value = re.sub(r"(?i)^\s*servername\s*=", "", value)
+    value = value.replace(":", ",") if re.match(_COLON_LIST, value, re.ASCII) else value
     value = re.sub(r"(?:^|(?<=[,;|]))(\s*[0-9]{1,5})[ \t]+@", r"\1@", value)  # the blank stands in an entry, not between two
     entries = [_rewritten(entry) for entry in re.split(_SEPARATOR, value)]
     found = _examine(",".join(filter(None, entries)))

@@ -27,14 +27,14 @@ def add_to(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser("license", help="check a license file, show it, or write a new one")
     parts = parser.add_subparsers(metavar="PART", required=True)
     lint = parts.add_parser("lint", help="check a license file, an options file, and whether SERVERNAME fits")
-    lint.add_argument("file", metavar="FILE", nargs="?", help="the license file")
-    lint.add_argument("--options", metavar="FILE", help="an options file, checked by itself and against the license")
-    lint.add_argument("--ini", metavar="FILE", help="an INI file whose SERVERNAME must list the same servers in the same order")
-    lint.add_argument("--key", metavar="FILE", help="the key pair that must have signed the lines")
+    lint.add_argument("file", metavar="FILE", nargs="?", type=file_name, help="the license file")
+    lint.add_argument("--options", metavar="FILE", type=file_name, help="an options file, checked by itself and against the license")
+    lint.add_argument("--ini", metavar="FILE", type=file_name, help="an INI file whose SERVERNAME must list the same servers in the same order")
+    lint.add_argument("--key", metavar="FILE", type=file_name, help="the key pair that must have signed the lines")
     lint.add_argument("--on", metavar="DATE", type=read_date, help="the day for which expiry dates are looked at, as 2030-12-31 (default today)")
     lint.set_defaults(run=run_lint)
     show = parts.add_parser("show", help="show what a license file says")
-    show.add_argument("file", metavar="FILE")
+    show.add_argument("file", metavar="FILE", type=file_name)
     show.set_defaults(run=run_show)
     _add_new(parts)
     for part in (lint, show):
@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
 
 def _add_new(parts: Any) -> None:
     new = parts.add_parser("new", help="write a signed certificate license for a triad or a single server")
-    new.add_argument("file", metavar="FILE", help="is made, and must not be there")
+    new.add_argument("file", metavar="FILE", type=file_name, help="is made, and must not be there")
     new.add_argument("--servers", metavar="SERVERNAME", required=True, help="as clients name them: port@host,port@host,port@host")
     new.add_argument("--hostids", metavar="ID,ID,ID", required=True, help="the host ID of each, in the same order")
     new.add_argument("--feature", metavar="NAME=SEATS", action="append", required=True, dest="features", help="may be repeated")
@@ -52,8 +52,17 @@ def _add_new(parts: Any) -> None:
     new.add_argument("--expires", metavar="DATE", type=read_expiry, help="the last day, as 2030-12-31 (default: permanent)")
     new.add_argument("--primary-is-master", action="store_true", help="the primary takes mastership back when it returns")
     new.add_argument("--heartbeat-interval", metavar="S", type=int, help="seconds, 0 to 120 (default: 20, unwritten)")
-    new.add_argument("--key", metavar="FILE", help="the key pair to sign with; made when it is not there (default: one that is not kept)")
+    new.add_argument(
+        "--key", metavar="FILE", type=file_name, help="the key pair to sign with; made when it is not there (default: one that is not kept)"
+    )
     new.set_defaults(run=run_new)
+
+
+def file_name(text: str) -> str:
+    """A file's name, which an unset variable of a script is not; argparse shows the words of the error."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return text
 
 
 def read_date(text: str) -> date:

@@ -51,8 +51,14 @@ def planned(path: str, wish: Wish) -> FileChange | FileOutcome:
             refuse_unwritable(target)
             return replace(found, doubt=owner_doubt(target))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or text of ours that says what is wrong with the content
-        return failure(path, error)
+        return folder_instead(path) if os.path.isdir(path) else failure(path, error)
     return found
+
+
+def folder_instead(path: str) -> FileOutcome:
+    """The outcome of a folder, or of a link to one, with a file's name."""
+    reason = "it is a link to a folder, and links to folders are not followed" if os.path.islink(path) else "it is a folder, and no file"
+    return FileOutcome(path=path, status=Status.SKIPPED, why=Why.FOLDER, reason=reason)
 
 
 def planned_new(path: str, wish: Wish) -> FileChange | FileOutcome:

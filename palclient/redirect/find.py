@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
-from palclient.redirect.change import Wish, failure, planned, planned_new
+from palclient.redirect.change import Wish, failure, folder_instead, planned, planned_new
 from palclient.redirect.values import FileChange, FileOutcome, Status, Why
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -66,6 +66,8 @@ def nothing_found(look: Look) -> FileOutcome:
 
 
 def _named(look: Look, wish: Wish) -> Found:
+    if not look.path:
+        return Found(results=(failure(look.path, ValueError("the name is empty")),))
     if os.path.isdir(look.path):
         return Found(looks=(Look(order=look.order, path=look.path, parts=_INI_FILES, goes_down=True),))
     if not os.path.lexists(look.path):
@@ -105,9 +107,7 @@ def _matched(look: Look) -> Found:
     names_of_folders = [path for path, is_folder in fitting if is_folder and look.goes_down and not tail]
     return Found(
         looks=tuple(_onward(look, path, tuple(tail)) for path, _ in fitting if path not in names_of_folders),
-        results=tuple(
-            FileOutcome(path=path, status=Status.SKIPPED, why=Why.FOLDER, reason="it is a folder, and no file") for path in names_of_folders
-        ),
+        results=tuple(folder_instead(path) for path in names_of_folders),
     )
 
 

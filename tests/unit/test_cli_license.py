@@ -49,6 +49,15 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, said.out, said.err
 
 
+@pytest.mark.parametrize("words", [["lint", ""], ["lint", "--options", ""], ["lint", "x", "--ini", ""], ["show", ""], ["new", "", *NEW]])
+def test_a_name_that_is_empty_is_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """api, exit codes: an unset variable of a script must not pass for a file without problems."""
+    with pytest.raises(SystemExit) as ended:
+        run(capsys, *words)
+    assert ended.value.code == 2
+    assert "the name of the file is empty" in capsys.readouterr().err
+
+
 @pytest.fixture
 def license_dat(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """A signed license for a triad, and its key pair beside it."""

@@ -240,6 +240,17 @@ def test_a_vendor_line_has_keywords_too() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "version, advice",
+    [(".5", "both sides of a dot: 0.5."), ("1.", "both sides of a dot: 1.0."), (".", "0.0"), ("v1", "such as 8.0"), ("1..2", "such as 8.0")],
+)
+def test_a_version_that_is_none_is_told_how_it_is_written(version: str, advice: str) -> None:
+    """Issue 6: each problem with advice."""
+    (problem,) = read(f"{SERVERS}FEATURE A palisade {version} permanent 5 {SIGN}\n").problems
+    assert problem.message == f"{version} is no version."
+    assert advice in problem.advice
+
+
 def test_eight_bit_text_is_read() -> None:
     """Issue 6: Latin-1; a UTF-8 file keeps its letters."""
     text = f'{SERVERS}FEATURE A palisade 8.0 permanent 5 NOTICE="Zürich" {SIGN}\n'

@@ -378,6 +378,29 @@ def test_whatever_is_wrong_with_one_file_the_others_are_changed() -> None:
         (folder / "closed").chmod(0o755)
 
 
+@posix
+def test_a_link_to_a_folder_is_skipped_as_a_folder_is_unless_it_is_named(tmp_path: Path) -> None:
+    """R1, R4, and issue 6, "a directory named x.ini": links below a folder are not followed, since they may lead back, and that is no failure."""
+    path = ini(tmp_path, "real/a.ini")
+    (tmp_path / "x.ini").symlink_to("real")
+    (tmp_path / "real" / "back.ini").symlink_to("..")
+    plan = plan_redirect(tmp_path, to=NEW)
+    reason = "it is a link to a folder, and links to folders are not followed"
+    assert [(outcome.path, outcome.why, outcome.reason) for outcome in plan.outcomes] == [
+        (str(tmp_path / "real" / "back.ini"), Why.FOLDER, reason),
+        (str(tmp_path / "x.ini"), Why.FOLDER, reason),
+    ]
+    assert [change.target for change in plan.changes] == [str(path)]
+    assert [change.target for change in plan_redirect(tmp_path / "x.ini", to=NEW).changes] == [str(path)]
+    assert plan.apply().is_complete
+
+
+def test_a_name_that_is_empty_is_told_so() -> None:
+    """R6: an unset variable of a script is not the folder in which it was started."""
+    (outcome,) = plan_redirect("", to=NEW).outcomes
+    assert (outcome.status, outcome.reason) == (Status.FAILED, "the name is empty")
+
+
 def test_a_file_that_was_changed_between_plan_and_write_is_skipped(tmp_path: Path) -> None:
     """R9: what the plan was made for is not there any more."""
     changed, gone, fine = ini(tmp_path, "changed.ini"), ini(tmp_path, "gone.ini"), ini(tmp_path, "fine.ini")
