@@ -10,12 +10,12 @@ def pictured(text: str, position: int) -> str:
     start = max(0, position - _SHOWN_LIMIT // 2) if len(text) > _SHOWN_LIMIT else 0
     end = start + _SHOWN_LIMIT
     before = ("..." if start else "") + text[start:position]
-    shown = "".join(map(_visible, before))
-    rest = "".join(map(_visible, text[position:end])) + ("..." if end < len(text) else "")
+    shown = "".join(map(visible, before))
+    rest = "".join(map(visible, text[position:end])) + ("..." if end < len(text) else "")
     return f"\n    {shown}{rest}\n    {''.join(map(_gap, shown))}^"
 
 
-def _visible(char: str) -> str:
+def visible(char: str) -> str:
     """Nothing from a file may move the cursor of the terminal on which the error is read."""
     return char if char == "\t" or char.isprintable() else char.encode("unicode_escape").decode("ascii")
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 
-from palclient.caret import pictured
+from palclient.caret import pictured, visible
 from palclient.errors import ServerNameError
 from palclient.models import Endpoint, ServerName
 
@@ -322,6 +322,7 @@ _SEPARATOR = r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t]
 #: An entry written in another way, and how it is written here.
 _REWRITES = (
     (r"@?([^@:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", r"\2@\1"),  # host:port
+    (r"(([0-9]{1,5})@(?:[^@:\s]+|\[[0-9A-Fa-f:.]+\])):\2", r"\1"),  # port@host:port
     (r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)", r"\1@\2"),  # port:host
     (r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})", r"\2@\1"),  # host@port
     (r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)", r"\1@[\2]"),  # IPv6 without brackets
@@ -387,4 +388,4 @@ def _error(fault: _Fault, text: str, place: _Place) -> ServerNameError:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return "".join(map(visible, text if len(text) <= 40 else f"{text[:37]}..."))

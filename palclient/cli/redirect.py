@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palclient.cli.redirect_screen import Bar, open_table, say_report, summarize, write_table
@@ -55,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     from palclient.cli import guarded
 
     words = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="palclient-redirect", description="Name other license servers in many INI files.", epilog=EPILOG)
+    file, python = Path(sys.argv[0]).name, "py -3" if sys.platform == "win32" else "python3"
+    prog = f"{python} {file}" if file.endswith(".pyz") else "palclient redirect"
+    parser = argparse.ArgumentParser(prog=prog, description="Name other license servers in many INI files.", epilog=EPILOG)
     declare(parser)
     is_said = words[:1] == ["redirect"] and not os.path.lexists("redirect")
     return guarded(run, parser.parse_args(words[1:] if is_said else words))
@@ -84,7 +87,7 @@ def _tell(report: RedirectReport, plan: RedirectPlan, options: argparse.Namespac
     if options.dry_run and plan.changes:
         say(plan.diff().removesuffix("\n"))
     is_trial = options.dry_run or options.check
-    summarize(report, is_undo=options.undo is not None, is_trial=is_trial, to_stdout=not options.dry_run)
+    summarize(report, command=options.parser.prog, is_undo=options.undo is not None, is_trial=is_trial, to_stdout=not options.dry_run)
 
 
 def _refuse_nonsense(options: argparse.Namespace) -> None:
@@ -203,5 +206,5 @@ def _whole(least: int, most: int) -> Any:
 
 def _seconds(text: str) -> float:
     if not 0 < float(text) <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600 seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 3600 seconds")
     return float(text)

@@ -61,11 +61,12 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
-def summarize(report: RedirectReport, *, is_undo: bool = False, is_trial: bool = False, to_stdout: bool = True) -> None:
-    """What was skipped and what failed on stderr, then the numbers."""
-    for outcome in report.outcomes:
-        for warning in outcome.warnings:
-            complain(shown(f"warning: {outcome.path}, line {warning.line}: {warning.message}"))
+def summarize(report: RedirectReport, *, command: str, is_undo: bool = False, is_trial: bool = False, to_stdout: bool = True) -> None:
+    """What was skipped and what failed on stderr, then the numbers.  ``command`` is what a person calls to go back."""
+    warnings = [(outcome.path, warning) for outcome in report.outcomes for warning in outcome.warnings]
+    for path, warning in warnings[:_SHOWN]:
+        complain(shown(f"warning: {path}, line {warning.line}: {warning.message}"))
+    _count_rest("warning", len(warnings))
     _name([outcome for outcome in report.of(Status.SKIPPED) if outcome.why not in _COMMON or len(report.outcomes) == 1], "skipped")
     _name(report.of(Status.FAILED), "failed")
     for note in report.notes:
@@ -73,7 +74,7 @@ def summarize(report: RedirectReport, *, is_undo: bool = False, is_trial: bool =
     speak = say if to_stdout else complain
     speak(_numbers(report, is_undo=is_undo, is_trial=is_trial))
     if report.journal is not None:
-        speak(shown(f"To go back: palclient redirect --undo {_quoted(report.journal)}"))
+        speak(shown(f"To go back: {command} --undo {_quoted(report.journal)}"))
 
 
 def _name(outcomes: Iterable[FileOutcome], word: str) -> None:
@@ -81,8 +82,12 @@ def _name(outcomes: Iterable[FileOutcome], word: str) -> None:
     for outcome in found[:_SHOWN]:
         line = "" if outcome.line is None or "line " in outcome.reason else f", line {outcome.line}"
         complain(shown(f"{word}: {outcome.path}{line}: {outcome.reason}"))
-    if len(found) > _SHOWN:
-        complain(f"{word}: and {len(found) - _SHOWN} more; --report FILE.csv or --json names all of them")
+    _count_rest(word, len(found))
+
+
+def _count_rest(word: str, count: int) -> None:
+    if count > _SHOWN:
+        complain(f"{word}: and {count - _SHOWN} more; --report FILE.csv or --json names all of them")
 
 
 def _numbers(report: RedirectReport, *, is_undo: bool, is_trial: bool) -> str:

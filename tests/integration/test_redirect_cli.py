@@ -211,6 +211,16 @@ def test_a_thousand_failures_are_not_a_thousand_lines(tool: Tool) -> None:
     assert "and 80 more" in said.err
 
 
+def test_of_a_thousand_warnings_the_screen_shows_a_few(tool: Tool) -> None:
+    """R6: as of files that failed; the table has all."""
+    for number in range(30):
+        tool.ini(f"{number:02}.ini", "[A]\nSERVERNAME=a\nSERVERNAME=b\n")
+    said = tool("--to", NEW, "--check", ".", "--report", "r.csv")
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == ["warning"] * 21
+    assert said.err.endswith("warning: and 10 more; --report FILE.csv or --json names all of them\n")
+    assert (tool.folder / "r.csv").read_text(encoding="utf-8").count("is not seen") == 30
+
+
 def terminal() -> tuple[int, int]:
     """Both ends of one.  Not on Windows."""
     if sys.platform != "win32":
@@ -340,8 +350,9 @@ def test_the_one_file_tool_runs_with_python_alone(tool: Tool) -> None:
 
     done = run("--to", NEW, "--journal", "j", "x.ini")
     assert (done.returncode, path.read_text()) == (0, TEXT.replace(OLD, NEW)), done.stderr
+    assert "To go back: python3 one.pyz --undo " in done.stdout  # there is no other palclient
     assert run("redirect", "--undo", "j").returncode == 0
     assert path.read_text() == TEXT
     with closed_ports() as servers:
         assert run("--to", servers, "--verify", "x.ini").returncode == 5
-    assert "usage: palclient-redirect" in run("--help").stdout
+    assert "usage: python3 one.pyz" in run("--help").stdout

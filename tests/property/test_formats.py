@@ -31,7 +31,30 @@ SERVERNAMES = st.builds(
 )
 
 #: Text that is nearly a SERVERNAME: the pieces of which real ones and real mistakes are made.
-PIECES = ["27000", "@", "lic1", "lic2", "10.0.0.7", "256.1.1.1", "[::1]", "::1", ",", ";", ":", ".", " ", "\t", "|", '"', "'", "-", "0", "65536"]
+PIECES = [
+    "27000",
+    "@",
+    "lic1",
+    "lic2",
+    "10.0.0.7",
+    "256.1.1.1",
+    "[::1]",
+    "::1",
+    ",",
+    ";",
+    ":",
+    ".",
+    " ",
+    "\t",
+    "|",
+    '"',
+    "'",
+    "-",
+    "0",
+    "65536",
+    "\x1a",
+    "\v",
+]
 PIECES += [
     "%X%",
     "#",
