@@ -79,6 +79,8 @@ class NodeProtocol(H11Protocol):
     def _tell(self, reply: wire.Reply) -> None:
         self._is_answering, self._give_up = False, None
         self.transport.write(written(reply, self.server_state.default_headers))
+        if not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if self._later:
             self.loop.call_soon(self._go_on)  # not now: the node may be in the midst of things
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from fakeserver import run  # noqa: F401 - what a node needs is there before there is a node
 from fakeserver.__main__ import run_child
-from fakeserver.lifeline import load_prctl
+from fakeserver.lifeline import has_changed, load_prctl
 
 CHUNK_BYTES = 65536
 DESCRIPTORS = 4  # of one birth: stdin, stdout, stderr, the listening socket
@@ -96,8 +96,4 @@ if sys.platform == "linux":
         """What became of a child.  Only here its number is given back to the system, so to the owner it names nobody else."""
         if words["do"] == "reap":
             return {"code": os.waitstatus_to_exitcode(os.waitpid(words["pid"], 0)[1])}
-        flags = words["flag"] | os.WNOHANG
-        if os.waitid(os.P_PID, words["pid"], flags | os.WNOWAIT | os.WEXITED) is None:
-            return {"changed": False}
-        os.waitid(os.P_PID, words["pid"], flags)  # that it has ended is left for "reap"
-        return {"changed": True}
+        return {"changed": has_changed(words["pid"], words["flag"])}

@@ -38,6 +38,15 @@ NEEDS_WATCHER = os.name == "posix" and sys.platform != "linux"
 EXIT_S = 5.0  # neither watcher nor midwife has anything left to do then
 
 
+def has_changed(pid: int, flag: int) -> bool:
+    """Whether a child of this process has stopped, or gone on (WSTOPPED, WCONTINUED), or ended; that it has ended is left for others to learn."""
+    if sys.platform == "linux":
+        if os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
+            return False
+        os.waitid(os.P_PID, pid, flag | os.WNOHANG)
+    return True
+
+
 class ParentGone(Exception):
     """The parent died before its child could ask to die with it."""
 

@@ -13,7 +13,6 @@ import uvicorn
 from fakeserver.process import bound
 
 BACKLOG = 2048  # uvicorn's own number
-FILLERS = 2  # connections that a queue of length 0 cannot hold
 
 
 class Port(Enum):
@@ -44,7 +43,7 @@ class Listening:
         if wanted is Port.OPEN:
             await self._open()
         elif wanted is Port.DEAF:
-            self._fill()
+            await self._fill()
 
     def stop_accepting(self) -> None:
         """Take nobody in any more.  To be followed by ``close`` some turns of the loop later: asyncio loses who is being taken in while it closes."""
@@ -76,13 +75,12 @@ class Listening:
         )
         return protocol
 
-    def _fill(self) -> None:
-        """Listen with no room to wait in, and take up that room: from then on the kernel drops whoever knocks."""
+    async def _fill(self) -> None:
+        """Listen with no room to wait in but for one, and take that: from then on the kernel drops whoever knocks."""
         listener = bound(*self._address)
         listener.listen(0)
         self._deaf.append(listener)
-        for _ in range(FILLERS):
-            filler = socket.socket(listener.family, socket.SOCK_STREAM)
-            filler.setblocking(False)
-            filler.connect_ex(self._address)
-            self._deaf.append(filler)
+        filler = socket.socket(listener.family, socket.SOCK_STREAM)
+        self._deaf.append(filler)
+        filler.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(filler, self._address)  # not before is the place taken

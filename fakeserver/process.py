@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakeserver.lifeline import Midwife, Watcher
+from fakeserver.lifeline import Midwife, Watcher, has_changed
 from fakeserver.nursery import Forked, Nursery, NurseryGone
 from fakeserver.settings import DEFAULT_PORTS, Settings, named
 from palclient.errors import PalError
@@ -290,7 +290,7 @@ class NodeProcess:
     def _wait_changed(process: subprocess.Popen[bytes] | Forked, flag: int) -> None:
         """Wait until the kernel says that the process has stopped, or gone on."""
         deadline = time.monotonic() + SIGNAL_LIMIT_S
-        while not (process.has_changed(flag) if isinstance(process, Forked) else _has_changed(process.pid, flag)):
+        while not (process.has_changed(flag) if isinstance(process, Forked) else has_changed(process.pid, flag)):
             if time.monotonic() > deadline:
                 raise FakeTriadError(f"Process {process.pid} did not heed a signal within {SIGNAL_LIMIT_S:g} s.")
             time.sleep(0.0002)
@@ -313,15 +313,6 @@ class NodeProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-
-
-def _has_changed(pid: int, flag: int) -> bool:
-    """Whether a child has stopped, or gone on, or ended."""
-    if sys.platform == "linux":
-        if os.waitid(os.P_PID, pid, flag | os.WNOHANG | os.WNOWAIT | os.WEXITED) is None:
-            return False
-        os.waitid(os.P_PID, pid, flag | os.WNOHANG)  # that it has ended is left for Popen to learn
-    return True
 
 
 def first_free(host: str) -> socket.socket:

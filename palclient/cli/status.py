@@ -54,7 +54,8 @@ def _show(triad: TriadStatus, usage: tuple[FeatureUsage, ...], source: str) -> N
         says = f"{node.state}: {node.detail}" if node.detail else f"{node.state} (term {node.term})"
         say(f"  {node.endpoint!s:<28} {role:<10} {says}")
     if triad.master is None:
-        say("No server serves licenses: two of the three must be running and see each other.")
+        what_for = "two of the three must be running and see each other" if len(triad.nodes) > 1 else "SERVERNAME names this one alone"
+        say(f"No server serves licenses: {what_for}.")
     for pool in usage:
         say(f"{pool.feature}: {pool.in_use} of {pool.total} in use" + (f", {pool.queued} in line" if pool.queued else ""))
         for checkout in pool.holders:

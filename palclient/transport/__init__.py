@@ -44,7 +44,7 @@ class Transport:
 
     def close(self) -> None:
         """Close what is idle; calls under way end by themselves, and their connections with them."""
-        self._connections.drop_idle()
+        self._connections.end()
 
 
 AnyExchange = Exchange | InjectedExchange

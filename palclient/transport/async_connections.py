@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Protocol, cast
 
-from palclient.transport.connections import IDLE_LIMIT_S, IDLE_PER_NODE, NodeKey
+from palclient.transport.connections import IDLE_LIMIT_S, NodeKey, aged
 
 
 class Asking(Protocol):
@@ -84,11 +84,12 @@ class AsyncConnection(asyncio.Protocol):
 
 
 class LoopConnections:
-    """The connections of one event loop.  ``on_end`` is called when they are closed because the loop ends."""
+    """The connections of one event loop, of which ``room`` may be idle per node.  ``on_end`` is called when they are closed because the loop ends."""
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
+    def __init__(self, room: int, on_end: Callable[[], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.generation = 0
+        self._room = room
         self.all: set[AsyncConnection] = set()
         self._idle: dict[NodeKey, list[AsyncConnection]] = {}
         self._on_end = on_end
@@ -111,8 +112,10 @@ class LoopConnections:
         """Put a connection back whose answer was whole."""
         connection.asking = None
         connection.idle_since = now
+        for old in [old for stack in self._idle.values() for old in aged(stack, now)]:
+            old.close()
         stack = self._idle.setdefault(connection.key, [])
-        if connection.generation == self.generation and len(stack) < IDLE_PER_NODE:
+        if connection.generation == self.generation and len(stack) < self._room:
             stack.append(connection)
         else:
             connection.close()
@@ -138,7 +141,7 @@ class LoopConnections:
             self.forget()
 
     def end(self) -> None:
-        """Close everything, for good."""
+        """Close everything, for good; what is being connected now is closed when it has its answer."""
         with suppress(StopIteration):  # its last step, which needs no waiting either
             self._watch.aclose().send(None)
 
@@ -153,6 +156,7 @@ class LoopConnections:
         try:
             yield
         finally:
+            self._room = 0
             self._on_end()
             for connection in list(self.all):
                 connection.close()

@@ -10,6 +10,7 @@ from palclient.core.flow import Call
 from palclient.transport import AnyExchange, Transport, Wakeup
 from palclient.transport.async_connections import LoopConnections
 from palclient.transport.async_exchange import AsyncExchange, OnEnd
+from palclient.transport.connections import IDLE_PER_NODE
 from palclient.transport.names import Names, Resolve, system_addresses
 
 
@@ -46,6 +47,7 @@ class AsyncTransport:
         self._blocking = Transport(resolve)
         self._names = Names(resolve)
         self._lock = threading.Lock()
+        self._room = IDLE_PER_NODE
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
 
     def exchange_here(self, call: Call, on_end: OnEnd) -> AsyncExchange:
@@ -76,6 +78,7 @@ class AsyncTransport:
         """Close everything; calls that are under way on a loop fail."""
         self._blocking.close()
         with self._lock:
+            self._room = 0  # what is still said is the last word
             ending, self._by_loop = self._by_loop, {}
         for connections in ending.values():
             connections.end_soon()
@@ -85,7 +88,7 @@ class AsyncTransport:
         with self._lock:
             for other in [other for other in self._by_loop if other.is_closed()]:
                 self._by_loop.pop(other).forget()
-            self._by_loop[loop] = LoopConnections(lambda: self._ended(loop))
+            self._by_loop[loop] = LoopConnections(self._room, lambda: self._ended(loop))
             return self._by_loop[loop]
 
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol, TypeVar
 from weakref import WeakSet
 
 IDLE_PER_NODE = 32  # as many threads as are measured on one client
@@ -39,12 +41,34 @@ class Connection:
         return False
 
 
+class Idle(Protocol):
+    """A connection that nobody uses, since ``idle_since``."""
+
+    idle_since: float
+
+
+Kind = TypeVar("Kind", bound=Idle)
+
+
+def aged(stack: list[Kind], now: float) -> Sequence[Kind]:
+    """Take from the bottom of a stack what nobody needed for too long."""
+    if not stack or now - stack[0].idle_since < IDLE_LIMIT_S:
+        return ()
+    old = [each for each in stack if now - each.idle_since >= IDLE_LIMIT_S]
+    del stack[: len(old)]  # the longest idle are the lowest
+    return old
+
+
 class Connections:
-    """All connections of a client: a stack of idle ones per node, so that the warmest is used and the surplus grows old."""
+    """All connections of a client: a stack of idle ones per node, so that the warmest is used and the surplus grows old.
+
+    What has grown too old is closed whenever a connection comes back, of whichever node: else a node that is not asked any more would keep it for ever.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._generation = 0
+        self._room = IDLE_PER_NODE
         self._idle: dict[NodeKey, list[Connection]] = {}
         self._all: WeakSet[Connection] = WeakSet()  # weak: one that Ctrl-C loses between two lines closes by itself
 
@@ -71,11 +95,14 @@ class Connections:
         """Put a connection back whose answer was whole."""
         connection.idle_since = now
         with self._lock:
+            surplus = [old for stack in self._idle.values() for old in aged(stack, now)]
             stack = self._idle.setdefault(connection.key, [])
-            if connection.generation == self._generation and len(stack) < IDLE_PER_NODE:
+            if connection.generation == self._generation and len(stack) < self._room:
                 stack.append(connection)
-                return
-        self.close(connection)
+            else:
+                surplus.append(connection)
+        for each in surplus:
+            self.close(each)
 
     def close(self, connection: Connection) -> None:
         """End a connection.  The peer hears of it at once, even while a forked child holds a copy of the socket."""
@@ -92,6 +119,11 @@ class Connections:
             self._idle.clear()
         for connection in idle:
             self.close(connection)
+
+    def end(self) -> None:
+        """Close all that is idle, and keep none from now on: what the client still says is its last word."""
+        self._room = 0
+        self.drop_idle()
 
     def __del__(self) -> None:
         """The client was forgotten: what is idle is closed with it."""

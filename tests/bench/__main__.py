@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from tests.bench import async_, cold, failover, many, redirect, triad, warm
 from tests.bench.pairs import Figure, Row
+from tests.simulation.prove import at_least
 
 PARTS: dict[str, Callable[[int], Sequence[Row | Figure]]] = {
     "import": cold.imports,
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, and print one table."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure (default: all)")
-    parser.add_argument("--rounds", type=int, default=20, help="pairs, or episodes, a figure (default 20)")
+    parser.add_argument("--rounds", type=at_least(1), default=20, help="pairs, or episodes, a figure (default 20)")
     options = parser.parse_args(argv)
     print(f"{'what':<58} {'ours':>11} {'other':>11} {'ratio':>7}  {'goal':>10}")
     for name in options.parts or PARTS:

@@ -22,7 +22,7 @@ from tests.chaos.episodes import KINDS
 from tests.chaos.gauges import Reading
 from tests.chaos.tables import FAILOVERS, FOOT, HEAD, figures
 from tests.chaos.verdict import CHECKERS, Violation
-from tests.simulation.prove import progress
+from tests.simulation.prove import at_least, progress
 
 DEFAULT_EPISODES = 36
 
@@ -30,11 +30,13 @@ DEFAULT_EPISODES = 36
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when nothing was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--episodes", type=int, default=DEFAULT_EPISODES, help=f"how many of all kinds in turn (default {DEFAULT_EPISODES})")
-    parser.add_argument("--failovers", type=int, default=0, help=f"then so many each of {', '.join(FAILOVERS)}, in a table of their own (default 0)")
+    parser.add_argument("--episodes", type=at_least(0), default=DEFAULT_EPISODES, help=f"how many of all kinds in turn (default {DEFAULT_EPISODES})")
+    parser.add_argument(
+        "--failovers", type=at_least(0), default=0, help=f"then so many each of {', '.join(FAILOVERS)}, in a table of their own (default 0)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all dice (default 1)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"which, of {', '.join(KINDS)}")
-    parser.add_argument("--clients", type=int, default=len(CREW), help=f"processes, on threads and on asyncio in turn (default {len(CREW)})")
+    parser.add_argument("--clients", type=at_least(1), default=len(CREW), help=f"processes, on threads and on asyncio in turn (default {len(CREW)})")
     parser.add_argument("--json", action="store_true", help="print figures and violations as one JSON object instead of tables")
     options = parser.parse_args(argv)
     kinds = [kind for kind in options.kinds.split(",") if kind]

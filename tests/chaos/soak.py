@@ -18,7 +18,7 @@ from tests.chaos.__main__ import told
 from tests.chaos.controller import CREW, Outcome, Run, deck
 from tests.chaos.gauges import Gauges
 from tests.chaos.verdict import Violation
-from tests.simulation.prove import progress
+from tests.simulation.prove import at_least, progress
 
 DEFAULT_SECONDS, DEFAULT_CLIENTS = 1800.0, 200
 CALM_S = (4.0, 8.0)
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when nothing was violated and nothing grew."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help=f"for how long (default {DEFAULT_SECONDS:g})")
-    parser.add_argument("--clients", type=int, default=DEFAULT_CLIENTS, help=f"in {len(CREW)} processes (default {DEFAULT_CLIENTS})")
+    parser.add_argument("--clients", type=at_least(len(CREW)), default=DEFAULT_CLIENTS, help=f"in {len(CREW)} processes (default {DEFAULT_CLIENTS})")
     parser.add_argument("--seed", type=int, default=1, help="of all dice (default 1)")
     options = parser.parse_args(argv)
     folder, began = Path(tempfile.mkdtemp(prefix="palclient-soak-")), time.monotonic()

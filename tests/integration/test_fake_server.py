@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fakeserver import wire
+from fakeserver import hosting, wire
 from fakeserver.clock import now_s, wall_epoch_s
 from fakeserver.disk import Disk
 from fakeserver.door import Door
@@ -109,6 +109,11 @@ class Client:
         async with asyncio.timeout(LIMIT_S):
             body = await self._reader.readexactly(int(headers["content-length"]))
         return status, headers, json.loads(body)
+
+    async def end(self) -> None:
+        """Wait until the node closes the connection."""
+        async with asyncio.timeout(LIMIT_S):
+            assert await self._reader.read() == b""
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """What the next reply says before its body."""
@@ -247,6 +252,19 @@ def test_a_node_that_will_not_go_on_says_why(tmp_path: Path) -> None:
             assert await shell.wait_halted() == End(reason="", exit_code=0)
 
     asyncio.run(main())
+
+
+def test_a_connection_that_says_nothing_more_is_closed_after_a_plain_request_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds: a client that vanished without a word leaves no connection for ever."""
+    monkeypatch.setattr(hosting, "KEEP_ALIVE_S", 0)
+
+    async def play() -> None:
+        async with served(tmp_path) as (_, _, address), connected(address) as client:
+            client.send("GET", "/v1/status")
+            assert (await client.reply())[0] == 200
+            await client.end()
+
+    asyncio.run(play())
 
 
 def test_a_parked_request_waits_and_is_dropped_with_its_connection(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from palclient.runner_async import Bell, Drive, Relay, run, turn
 from palclient.transport import Wakeup, monotonic
 from palclient.transport.async_injected import AsyncInjectedTransport
 from palclient.transport.async_transport import AsyncTransport
-from palclient.transport.connections import IDLE_PER_NODE
+from palclient.transport.connections import IDLE_LIMIT_S, IDLE_PER_NODE
 from palclient.transport.names import Address
 from tests import hostile
 from tests.endings import ENDINGS
@@ -266,6 +266,43 @@ def test_calls_at_once_have_a_connection_each_and_the_surplus_is_not_kept() -> N
         with hostile.Server(hostile.answers) as server:
             await asyncio.gather(*(answered(transport, call_to(server.port, n)) for n in range(IDLE_PER_NODE + 8)))
             await until(lambda: open_connections(transport) == IDLE_PER_NODE)
+
+    on_a_loop(test)
+
+
+def test_a_connection_to_a_node_that_is_not_asked_any_more_is_closed_when_it_has_grown_old() -> None:
+    """Bounds: as of a transport on threads."""
+
+    async def test(transport: AsyncTransport) -> None:
+        with hostile.Server(hostile.answers) as one, hostile.Server(hostile.answers) as other:
+            await answered(transport, call_to(one.port))
+            await answered(transport, call_to(other.port))
+            (connections,) = transport._by_loop.values()
+            warm = connections.take(("127.0.0.1", other.port), monotonic())
+            assert warm is not None
+            connections.keep(warm, monotonic())
+            assert open_connections(transport) == 2
+            connections.keep(warm, monotonic() + IDLE_LIMIT_S)
+            await until(lambda: connections.all == {warm})
+
+    on_a_loop(test)
+
+
+def test_what_is_being_connected_when_the_transport_is_closed_is_closed_with_its_answer() -> None:
+    """A checkout that is given up because its client is closed says so on a new connection, which nobody would close once the transport has ended."""
+
+    async def test(transport: AsyncTransport) -> None:
+        with hostile.Server(hostile.answers) as server:
+            last_word = asyncio.create_task(answered(transport, call_to(server.port)))
+            await turn()
+            (connections,) = transport._by_loop.values()
+            transport.close()
+            await until(lambda: connections._room == 0)
+            assert not connections.all, "it is still being connected"
+            assert (await last_word).body == b'{"good":true}'
+            await answered(transport, call_to(server.port))
+            await until(lambda: not connections.all and open_connections(transport) == 0)
+            assert len(server.visits) == 2
 
     on_a_loop(test)
 

@@ -195,6 +195,28 @@ def test_an_idle_connection_grows_old_and_is_not_trusted_any_more(transport: Tra
         assert open_connections(transport) == 0
 
 
+def test_a_connection_to_a_node_that_is_not_asked_any_more_is_closed_when_it_has_grown_old(transport: Transport) -> None:
+    """Bounds: after a failover hundreds of clients would else keep their connections to the node that was master."""
+    stack = transport._connections
+    with hostile.Server(hostile.answers) as one, hostile.Server(hostile.answers) as other:
+        answered(transport, call_to(one.port))
+        answered(transport, call_to(other.port))
+        warm = stack.take(("127.0.0.1", other.port), monotonic())
+        assert warm is not None
+        stack.keep(warm, monotonic())
+        assert open_connections(transport) == 2
+        stack.keep(warm, monotonic() + IDLE_LIMIT_S)
+        assert list(stack._all) == [warm]
+
+
+def test_what_is_said_after_the_end_leaves_no_connection_behind(transport: Transport) -> None:
+    """A checkout that is given up because its client is closed says so when the idle connections have been closed already."""
+    with hostile.Server(hostile.answers) as server:
+        transport.close()
+        answered(transport, call_to(server.port))
+        assert open_connections(transport) == 0
+
+
 def test_the_stack_of_idle_connections_is_bounded_and_the_warmest_is_used(transport: Transport) -> None:
     """Bounds: a burst of threads leaves no more than a few dozen connections behind."""
     stack = transport._connections

@@ -57,10 +57,11 @@ class Disk:
         self._settle()
 
     def rewrite(self, records: tuple[Record, ...]) -> None:
-        """Replace the log; a file that takes another's place is flushed first, and tells of this boot of the machine."""
+        """Replace the log by one that tells of this boot of the machine.  Without ``fsync`` nothing of it is sure to outlive a power cut."""
         self.may_lack_records = False
         self.records = list(records)
-        self.flushed = len(self.records)
+        self.flushed = 0
+        self._settle()
 
     def lose_power(self, keep: int) -> None:
         """The machine reboots: of what was not flushed, the first ``keep`` records are left."""

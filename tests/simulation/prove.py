@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -91,9 +91,9 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when nothing was violated and every mutation that is to be caught was."""
     parser = argparse.ArgumentParser(prog="make prove", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=None, help=f"for how long histories are played (default {DEFAULT_SECONDS:g})")
-    parser.add_argument("--histories", type=int, default=None, help="how many, instead of a time")
+    parser.add_argument("--histories", type=at_least(1), default=None, help="how many, instead of a time")
     parser.add_argument("--seed", type=int, default=1, help="where to begin (default 1)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--jobs", type=at_least(1), default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--no-mutations", action="store_true", help="histories only")
     options = parser.parse_args(argv)
     began = time.monotonic()
@@ -107,6 +107,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n--- profile {profile}, seed {seed}, as few faults as still break it ---")
         print("\n".join(shrunk(seed, PROFILES[profile]).story))
     return 1 if tally.failed or any(not one.is_as_expected for one in caught) else 0
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for arguments: whole numbers that are not less; of none nothing could be shown."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
 
 
 def run_histories(pool: ProcessPoolExecutor, options: argparse.Namespace) -> Tally:

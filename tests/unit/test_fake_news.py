@@ -57,6 +57,22 @@ class Overheard:
         return found
 
 
+def vote_of_tertiary(term: int, *, records: tuple[Record, ...] = (), since: Version = FRESH) -> VoteReply:
+    """What the tertiary says to a candidate for ``term``."""
+    return VoteReply(
+        sender=TERTIARY,
+        cluster="c1",
+        term=term,
+        asked_term=term,
+        granted=True,
+        early=False,
+        retry_s=0.0,
+        has_history=True,
+        records=records,
+        since=since,
+    )
+
+
 def identity(number: int) -> str:
     """A checkout id."""
     return f"00000000-0000-4000-8000-{number:012}"
@@ -215,18 +231,7 @@ def test_a_vote_for_what_a_node_had_before_its_restart_does_not_count() -> None:
     triad.run(0.3)
     wanted = node._member._campaign._candidacy
     assert wanted is not None
-    late = VoteReply(
-        sender=TERTIARY,
-        cluster="c1",
-        term=wanted.asked_term,
-        asked_term=wanted.asked_term,
-        granted=True,
-        early=False,
-        retry_s=0.0,
-        has_history=True,
-        records=(),
-        since=Version(1, 1),
-    )
+    late = vote_of_tertiary(wanted.asked_term, since=Version(1, 1))
     for vote, wins in ((late, False), (replace(late, since=FRESH), True)):
         effects = node.handle(PeerReply(message=vote), triad.clock(SECONDARY))
         assert any(isinstance(effect, Happened) and effect.name == "elected" for effect in effects) is wins
@@ -305,17 +310,7 @@ def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
     wanted = node._member._campaign._candidacy
     assert wanted is not None
     records = (DeadId(id="older", version=Version(1, 1)),)
-    vote = VoteReply(
-        sender=TERTIARY,
-        cluster="c1",
-        term=wanted.asked_term,
-        asked_term=wanted.asked_term,
-        granted=True,
-        early=False,
-        retry_s=0.0,
-        has_history=True,
-        records=records,
-    )
+    vote = vote_of_tertiary(wanted.asked_term, records=records)
     effects = node.handle(PeerReply(message=vote), 1000.7)
     tables = [effect.message for effect in effects if isinstance(effect, PeerSend) and isinstance(effect.message, Append)]
     assert len(tables) == 2
