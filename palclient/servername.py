@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from palclient.caret import pictured, visible
 from palclient.errors import ServerNameError
 from palclient.models import Endpoint, ServerName
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BLANKS = " \t\v\f\x1a"  # what Windows trims in an INI value (I1)
 _EDGES = _BLANKS + "\r\n"  # around a whole value, which may also come from a variable or a script
@@ -27,15 +31,14 @@ _PORT_LIMIT = 65535
 # The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
-_NAME = r"(?![0-9.]++(?![\w-]))[\w-]++(?:\.[\w-]++)*"  # no possessive group: Python before 3.11.5 takes half of one that fails
+_NAME = r"(?![\w.-]{254})(?![0-9.]++(?![\w-]))[\w-]{1,63}+(?:\.[\w-]{1,63}+)*\.?+"  # no possessive group: Python before 3.11.5 takes half of one that fails
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
-_GROUP = "[1-9A-Fa-f][0-9A-Fa-f]{0,3}+"  # no zero in front: then no other text is the same address
-_GOOD_IPV6 = rf"(?:(?:{_GROUP}:)+|:):(?:{_GROUP}(?::{_GROUP})*)?|{_GROUP}(?::{_GROUP}){{7}}"  # perhaps too many groups; they are counted in Python
-_GOOD_HOST = rf"{_IPV4}|(?![\w.-]{{64}}){_NAME}"
-_GOOD_ENTRY = rf"[ \t]*+(?:([1-5][0-9]{{4}}|6[0-4][0-9]{{3}}|[1-9][0-9]{{0,3}})?@|(?!{_FILE}))(HOST)[ \t]*+"
-_GOOD = rf"([\"']?){_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?\1".replace("HOST", _GOOD_HOST)
-_GOOD_WITH_IPV6 = _GOOD.replace(f"({_GOOD_HOST})", rf"(?:\[({_GOOD_IPV6})\]|({_GOOD_HOST}))")
-_ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|(?![\w.-]{{254}})(?!(?:.*\.)?[\w-]{{64}}){_NAME}\.?+|\[[0-9A-Fa-f:.]++\])"
+_IPV6 = "[0-9A-Fa-f]*+:[0-9A-Fa-f:.]++"  # what may be an address: whether it is one, the system's own reader says
+_PORT = "[1-5][0-9]{4}|6(?:[0-4][0-9]{3}|5(?:[0-4][0-9]{2}|5(?:[0-2][0-9]|3[0-5])))|[1-9][0-9]{0,3}"
+_GOOD_ENTRY = rf"[{_BLANKS}]*+(?:(?:0*+({_PORT}))?@|(?!{_FILE}))(HOST)[{_BLANKS}]*+"
+_GOOD = rf"[{_EDGES}]*+([\"']?){_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?\1[{_EDGES}]*+".replace("HOST", f"{_IPV4}|{_NAME}")
+_GOOD_WITH_IPV6 = _GOOD.replace(f"({_IPV4}|{_NAME})", rf"(?:\[({_IPV6})\]|({_IPV4}|{_NAME}))")
+_ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|{_NAME}|\[[0-9A-Fa-f:.]++\])"
 
 
 def parse_servername(
@@ -101,20 +104,24 @@ def _read_good(text: str) -> tuple[Endpoint, ...] | None:
         if match is None:
             return None
         _, port, host, port2, host2, port3, host3 = match.groups()
+        keys: tuple[str | bytes, ...] = (host.rstrip(".").lower(), host2.rstrip(".").lower(), host3.rstrip(".").lower()) if host3 else ()
     else:
         match = _compiled(_GOOD_WITH_IPV6).fullmatch(text)
         if match is None:
             return None
         _, port, six, host, port2, six2, host2, port3, six3, host3 = match.groups()
         host, host2, host3 = six or host, six2 or host2, six3 or host3
-        most = text.count(":") - 2 * text.count("[") + 2  # colons of one address; each of the others has two at least
-        if most > 7 and max(host.count(":"), (host2 or "").count(":"), (host3 or "").count(":")) > 7:
-            return None  # too many groups for a gap
+        try:
+            keys = (_comparable(host), _comparable(host2), _comparable(host3)) if host3 else (_comparable(host),)
+        except OSError:
+            return None
     first = Endpoint(host=host, port=int(port) if port else None)
     if not host3:
         return (first,)
-    if len({host.lower(), host2.lower(), host3.lower()}) < 3 and (None in {port, port2, port3} or len({port, port2, port3}) < 3):
-        return None  # perhaps twins; look closely
+    if len(set(keys)) < 3:
+        ports = {port, port2, port3}
+        if None in ports or (len(ports) < 3 and len(set(zip(keys, (port, port2, port3), strict=True))) < 3):
+            return None  # perhaps twins; look closely
     second = Endpoint(host=host2, port=int(port2) if port2 else None)
     third = Endpoint(host=host3, port=int(port3) if port3 else None)
     return (first, second, third)
@@ -146,7 +153,7 @@ def _read_body(body: str) -> tuple[Endpoint, ...] | _Fault | None:
     starts: list[int] = []
     at = 0
     for piece in body.split(","):
-        match = re.fullmatch(_ENTRY, piece.strip(_BLANKS), re.ASCII)
+        match = _compiled(_ENTRY).fullmatch(piece.strip(_BLANKS))
         start = at + len(piece) - len(piece.lstrip(_BLANKS))
         if match is None:
             return None
@@ -160,16 +167,6 @@ def _read_body(body: str) -> tuple[Endpoint, ...] | _Fault | None:
         starts.append(start)
         at += len(piece) + 1
     return _count_fault(starts) or _twin_fault(endpoints, starts) or tuple(endpoints)
-
-
-def _is_ipv6(address: str) -> bool:
-    import ipaddress
-
-    try:
-        ipaddress.IPv6Address(address)
-    except ValueError:
-        return False
-    return True
 
 
 def _count_fault(starts: list[int]) -> _Fault | None:
@@ -193,12 +190,23 @@ def _twin_fault(endpoints: list[Endpoint], starts: list[int]) -> _Fault | None:
     return None
 
 
-def _comparable(host: str) -> str:
-    if ":" in host:
-        import ipaddress
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ":" in text and bool(_comparable(text))
+    except OSError:
+        return False
 
-        return ipaddress.IPv6Address(host).exploded
-    return host.lower().removesuffix(".")
+
+def _comparable(host: str) -> str | bytes:
+    """What all spellings of one host have in common.  Raises ``OSError`` for one with colons that is no IPv6 address."""
+    return _ipv6_reader()(host) if ":" in host else host.rstrip(".").lower()
+
+
+@cache
+def _ipv6_reader() -> Callable[[str], bytes]:
+    from socket import AF_INET6, inet_pton  # late: hardly any value needs it
+
+    return partial(inet_pton, AF_INET6)
 
 
 # ------------------------------------------------------------------------------------------------------- explaining what is wrong

@@ -55,6 +55,7 @@ LENT: dict[str, dict[str, frozenset[str]]] = {
         "time": frozenset({"sleep"}),  # a file that another program holds open is tried again a little later
         "ctypes": frozenset({"CDLL", "WinDLL", "WinError", "c_int", "c_uint32", "c_void_p", "c_wchar_p", "get_errno", "get_last_error"}),
     },
+    "palclient.servername": {"socket": frozenset({"AF_INET6", "inet_pton"})},  # reading an address, which asks nobody
     "palclient.lifetime": {"threading": frozenset({"Lock"})},  # the one lock that a forked child finds free
     "palclient.signals": {
         "signal": frozenset({"SIG_DFL", "SIG_IGN", "getsignal", "pthread_kill", "raise_signal", "signal"}),

@@ -25,6 +25,7 @@ VALUES = {
     "with long names": ",".join(f"27000@license-server-{number}.emea.corp.example.com" for number in range(3)),
     "in quotes": '"27000@lic1,27000@lic2,27000@lic3"',
     "of IPv6 addresses": "27000@[2001:db8::1],27000@[2001:db8::2],27000@[2001:db8::3]",
+    "of IPv6 addresses with zeros": "27000@[2001:0db8:0:1::1],27000@[2001:0db8:0:1::2],27000@[2001:0db8:0:1::3]",
     "of IPv6 addresses in full": ",".join(f"27000@[fd12:3456:789a:1:216:3eff:fe12:{number}]" for number in range(1, 4)),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from hypothesis import given, settings
@@ -122,10 +123,20 @@ ADDRESSES = st.lists(GROUPS, min_size=1, max_size=17).map("".join) | st.ip_addre
 
 @given(st.lists(st.tuples(st.sampled_from(["27000@", "27001@", "@", ""]), ADDRESSES), min_size=1, max_size=3))
 def test_the_quick_reader_and_the_careful_one_are_of_one_opinion_on_ipv6(servers: list[tuple[str, str]]) -> None:
-    """N2, N5: the quick one takes only addresses that no other text means, else two spellings of one server would pass as two."""
+    """N2, N5: also where two spellings mean one server."""
     text = ",".join(f"{port}[{address}]" for port, address in servers)
     quick = _read_good(text)
     assert quick is None or quick == _examine(text)
+
+
+@given(ADDRESSES | st.text(alphabet="0123456789abcdefF:.", max_size=40))
+def test_an_address_in_brackets_is_what_python_takes_for_one(address: str) -> None:
+    """N2: the system reads it, and the standard library's own reader is of the same opinion."""
+    try:
+        is_one = bool(ipaddress.IPv6Address(address))
+    except ValueError:
+        is_one = False
+    assert isinstance(parsed(f"27000@[{address}]"), ServerName) == is_one
 
 
 @given(NEARLY.filter(lambda text: ";" not in text))
