@@ -31,20 +31,21 @@ class Follower:
         self.in_flight_since: float | None = None
         self.wants_table = True
         self.has = has
-        self.heard_sent_at = LONG_AGO
 
 
 class Replication:
     """Made anew for each term that this node leads; ``resend_s`` (seconds) is when an unanswered message is given up.
 
     ``since``: what is newer than that is all in which this table differs from those that were merged; to a node that has everything up to there
-    no more need be sent.  An election at a thousand returned ids would else carry them all, twice.
+    no more need be sent.  An election at a thousand returned ids would else carry them all, twice.  ``newest_acked_sent_at``: when the newest message
+    that another node acknowledged was sent (E5).
     """
 
     def __init__(self, *, role: Role, cluster: str, term: int, table: Table, since: Version, resend_s: float) -> None:
         self.term = term
         self.op = BARRIER_OP
         self.committed = 0
+        self.newest_acked_sent_at = LONG_AGO
         self.followers = {other: Follower(since) for other in role.others}
         self._role = role
         self._cluster = cluster
@@ -52,11 +53,6 @@ class Replication:
         self._merged_since = since
         self._resend_s = resend_s
         self._recent: deque[tuple[int, tuple[Record, ...]]] = deque(maxlen=RECENT_LIMIT)
-
-    @property
-    def newest_acked_sent_at(self) -> float:
-        """When the newest message that another node acknowledged was sent (E5)."""
-        return max(follower.heard_sent_at for follower in self.followers.values())
 
     def next_version(self) -> Version:
         """The version of the records of the next operation."""
@@ -96,7 +92,7 @@ class Replication:
     def _in_step(self, follower: Follower, reply: HeartbeatReply | AppendReply) -> None:
         follower.acked = max(reply.op, follower.acked or 0)
         follower.wants_table = False
-        follower.heard_sent_at = max(follower.heard_sent_at, reply.sent_at)
+        self.newest_acked_sent_at = max(self.newest_acked_sent_at, reply.sent_at)
         self.committed = max(self.committed, follower.acked)  # this node and one other are two of three (E4)
 
     def _next_for(self, follower: Follower, now: float) -> Append | None:

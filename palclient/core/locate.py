@@ -151,7 +151,8 @@ class Pursuit:
         return self.more_at if next_at == -inf else next_at
 
     def _wake_at(self, now: float) -> float | None:
-        due = min((self._due_at(index) for index in self._in_view(now) if not self._is_asked(index)), default=inf)
+        asked = {each.call.node for each in self.open.values()}
+        due = min([self._due_at(index) for index in self._in_view(now) if index not in asked], default=inf)
         widen_at = self.widen_at if now < self.widen_at else inf
         wake_at = min(due, widen_at, self.deadline) if now < self.deadline else self._over_at
         return None if wake_at == inf else wake_at

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from fakeserver.events import Answer, Effect
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 from tests.simulation.nodes import book, may_serve
 
 CLOCK_MARGIN = 0.02  # the protocol's: a client counts 2 % short
+FRAMES = 4  # of what was being done when a history stopped
 
 CHECKERS = {
     "over-issue": "more seats believed held than the pool has, by `valid` as the product computes it (G1)",
@@ -29,6 +32,7 @@ CHECKERS = {
     "valid too long": "`valid` after the deadline that the confirmed requests allow",
     "needless loss": "a lease ran out in calm weather",
     "liveness": "with a quorum healed for long enough, somebody who asks is not served",
+    "stopped": "the product, or the simulator itself, fails in the midst of it",
 }
 
 
@@ -65,6 +69,12 @@ class Checks:
         """Note a violation."""
         self.world.tell("VIOLATION", f"{checker}: {detail}")
         self.violations.append(Violation(checker, self.world.now, detail))
+
+    def stopped(self, error: Exception) -> None:
+        """Note what ended the history before its time, and where."""
+        frames = extract_tb(error.__traceback__)[-FRAMES:]
+        where = " < ".join(f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in reversed(frames))
+        self.fail("stopped", f"{type(error).__name__}: {error}, in {where}")
 
     def trouble(self) -> None:
         """Something was just broken or mended."""

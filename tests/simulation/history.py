@@ -58,7 +58,7 @@ class Profile:
     slow_s: float = 0.5
     fault_s: tuple[float, float] = (0.2, 9.0)
     hold_s: float = 4.0
-    think_s: float = 1.0
+    think_s: float = 2.0
     two_seats: float = 0.1
     grants: str = "replicated"
 
@@ -146,7 +146,13 @@ class History:
         self._set_weather(stormy=False)
 
     def run(self) -> None:
-        """Play it to its end."""
+        """Play it to its end, or to a failure of the product, which is a violation like any other."""
+        try:
+            self._play()
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            self.checks.stopped(error)
+
+    def _play(self) -> None:
         self._start_nodes()
         for client in self.clients:
             self.world.after(self.dice.random() * 2, partial(self._next_checkout, client))

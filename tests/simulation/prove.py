@@ -59,19 +59,10 @@ def play_batch(profile: str, first_seed: int, count: int) -> tuple[list[Outcome]
     gc.freeze()  # what was imported need not be swept
     gc.disable()  # a history leaves its circles behind; they are swept once a batch
     with no_guards():
-        outcomes = [play_named(seed, profile) for seed in range(first_seed, first_seed + count)]
+        outcomes = [play(seed, PROFILES[profile]) for seed in range(first_seed, first_seed + count)]
     gc.enable()
     gc.collect()
     return outcomes, time.process_time() - began
-
-
-def play_named(seed: int, profile: str) -> Outcome:
-    """One history; what stops it, a defect of the product or of the simulator, is told with its seed."""
-    try:
-        return play(seed, PROFILES[profile])
-    except Exception as error:
-        error.add_note(f"profile {profile}, seed {seed}")
-        raise
 
 
 def batches(seed: int, histories: int | None) -> Iterator[tuple[str, int, int]]:

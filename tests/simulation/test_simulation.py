@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
+from unittest.mock import patch
 
 import pytest
 
 from fakeserver.events import Halt, Tick
+from fakeserver.node import Node
 from tests.simulation.checks import CHECKERS
 from tests.simulation.directed import DIRECTED
 from tests.simulation.history import FLEXNET, PROFILES, play
@@ -28,6 +30,7 @@ REGRESSIONS: tuple[tuple[str, int], ...] = (
         621294,
     ),  # killed at its start before it wrote a word: the simulator's disk forgot that records may be lacking, the product's does not
 )
+THOUGHT_S = 1.0  # between two checkouts of a client, when they were found
 QUICK_MUTATIONS = (
     "E1 and E2: votes forgotten, and no wait either",
     "E1 one vote a term",
@@ -65,9 +68,10 @@ def test_no_history_breaks_a_promise(profile: str) -> None:
 
 @pytest.mark.parametrize("profile, seed", REGRESSIONS)
 def test_what_was_once_found_stays_mended(profile: str, seed: int) -> None:
-    """Every seed that found something is played for ever."""
-    outcome = play(seed, PROFILES[profile])
-    assert not outcome.violations, "\n".join(shrunk(seed, PROFILES[profile]).story)
+    """Every seed that found something is played for ever, with clients as busy as they were then."""
+    as_found = replace(PROFILES[profile], think_s=THOUGHT_S)
+    outcome = play(seed, as_found)
+    assert not outcome.violations, "\n".join(shrunk(seed, as_found).story)
 
 
 def test_what_flexnet_forgets_is_given_away_twice() -> None:
@@ -122,6 +126,16 @@ def test_a_rule_that_is_switched_off_is_missed(rule: str) -> None:
     """The checkers are no good if they cannot complain: each of these breaks within a few histories."""
     caught = try_mutation(rule, seed=1, limit=200, wanted=1)
     assert caught.broken, f"{caught.histories} histories did not miss {rule!r}"
+
+
+def test_a_history_that_fails_in_the_midst_has_a_story_too() -> None:
+    """A defect that stops the product must not stop the proof, whose table is to name it."""
+    with patch.object(Node, "_serve", side_effect=ZeroDivisionError("planted")):
+        (violation,) = play(1, PROFILES["mixed"]).violations
+        story = shrunk(1, PROFILES["mixed"]).story
+    assert violation.checker == "stopped"
+    assert "ZeroDivisionError: planted, in " in violation.detail
+    assert "VIOLATION" in story[-1]
 
 
 def test_a_story_of_a_failure_names_its_faults_and_its_violation() -> None:
