@@ -1,7 +1,7 @@
 """SERVERNAME, from text to value.  What is refused is explained: where, what, why, and what to write instead (N1 to N6).
 
-A grammar says what is right, a table of signs explains what is wrong.  The grammar alone accepts; a sign that is missing from the
-table costs a good message, never a wrong value.  ``_GOOD`` is the same grammar, narrower and in one piece, so that the usual value
+A grammar says what is right, a table of signs (``signs``) explains what is wrong.  The grammar alone accepts; a sign that is missing
+from the table costs a good message, never a wrong value.  ``_GOOD`` is the same grammar, narrower and in one piece, so that the usual value
 costs next to nothing; a property test holds the two to one opinion.
 """
 
@@ -14,6 +14,7 @@ from functools import cache, partial
 from palclient.caret import pictured, visible
 from palclient.errors import ServerNameError
 from palclient.models import Endpoint, ServerName
+from palclient.signs import COLON_LIST, COMMAS, HOST, IPV4, PORT_FIRST, PORT_LIMIT, SEMICOLON, SIGN, SIGNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,19 +27,16 @@ _QUOTES = "\"'"
 _FORM = "Write the three servers of a triad as 27000@lic1,27000@lic2,27000@lic3 (primary, secondary, tertiary), or a single server as 27000@lic1."
 
 _LIMIT = 1000  # characters of a value that are read: a triad of the longest names has 780
-_PORT_LIMIT = 65535
 
 # The grammar (N2).  253 and 63: RFC 1035's limits for a name and for each of its labels.
-_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![\w.-])"
 _NAME = r"(?![\w.-]{254})(?![0-9.]++(?![\w-]))[\w-]{1,63}+(?:\.[\w-]{1,63}+)*\.?+"  # no possessive group: Python before 3.11.5 takes half of one that fails
 _FILE = r"[\w.-]*\.(?i:lic|dat)(?![^,\s])"  # without an '@' this is a license file, not a host (N5)
 _IPV6 = "[0-9A-Fa-f]*+:[0-9A-Fa-f:.]++"  # what may be an address: whether it is one, the system's own reader says
 _PORT = "[1-5][0-9]{4}|6(?:[0-4][0-9]{3}|5(?:[0-4][0-9]{2}|5(?:[0-2][0-9]|3[0-5])))|[1-9][0-9]{0,3}"
 _GOOD_ENTRY = rf"[{_BLANKS}]*+(?:(?:0*+({_PORT}))?@|(?!{_FILE}))(HOST)[{_BLANKS}]*+"
-_GOOD = rf"[{_EDGES}]*+([\"']?){_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?\1[{_EDGES}]*+".replace("HOST", f"{_IPV4}|{_NAME}")
-_GOOD_WITH_IPV6 = _GOOD.replace(f"({_IPV4}|{_NAME})", rf"(?:\[({_IPV6})\]|({_IPV4}|{_NAME}))")
-_ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({_IPV4}|{_NAME}|\[[0-9A-Fa-f:.]++\])"
+_GOOD = rf"[{_EDGES}]*+([\"']?){_GOOD_ENTRY}(?:,{_GOOD_ENTRY},{_GOOD_ENTRY})?\1[{_EDGES}]*+".replace("HOST", f"{IPV4}|{_NAME}")
+_GOOD_WITH_IPV6 = _GOOD.replace(f"({IPV4}|{_NAME})", rf"(?:\[({_IPV6})\]|({IPV4}|{_NAME}))")
+_ENTRY = rf"(?:([0-9]*+)@|(?!{_FILE}))({IPV4}|{_NAME}|\[[0-9A-Fa-f:.]++\])"
 
 
 def parse_servername(
@@ -157,8 +155,8 @@ def _read_body(body: str) -> tuple[Endpoint, ...] | _Fault | None:
         start = at + len(piece) - len(piece.lstrip(_BLANKS))
         if match is None:
             return None
-        if match[1] and not 0 < int(match[1]) <= _PORT_LIMIT:
-            why = f"Ports go from 1 to {_PORT_LIMIT}. License servers mostly use 27000 to 27009."
+        if match[1] and not 0 < int(match[1]) <= PORT_LIMIT:
+            why = f"Ports go from 1 to {PORT_LIMIT}. License servers mostly use 27000 to 27009."
             return _Fault(at=start, what=f"there is no port {_short(match[1])}", why=why)
         if match[2][0] == "[" and not _is_ipv6(match[2][1:-1]):
             why = "In the brackets stands one whole address, such as [2001:db8::7]."
@@ -211,76 +209,6 @@ def _ipv6_reader() -> Callable[[str], bytes]:
 
 # ------------------------------------------------------------------------------------------------------- explaining what is wrong
 
-_COMMAS = "The three servers of a triad are separated by commas."
-_SEMICOLON = (
-    "In FLEXnet lists a semicolon separates independent servers, each with licenses of its own. The three servers of a triad serve one "
-    "pool together and are separated by commas."
-)
-_NO_REMARK = "In an INI file all of the line after the '=' is the value: a comment needs a line of its own that starts with ';'."
-_NO_FILE = (
-    "SERVERNAME names the license servers themselves, not a license file, a path or a folder. Host and port stand in that file, on its SERVER lines."
-)
-_PORT_FIRST = "A server is written port@host: the port first, then an '@', then the host."
-_MISSING = "A server was forgotten there, or the comma is one too many."
-_HOST = "Host names have letters, digits, hyphens, dots and underscores."
-
-_START, _END = r"(?<![^,\s])", r"(?![^,\s])"  # of an entry
-
-_REMARK = r"(?<=[ \t]);(?!\s*[^\s,;@]*@[^\s,;@]+\s*(?:[,;]|\Z))|\A[^;,]*@[^;,]*,[^;,]*,[^;,]*(;)(?=[^;,@]*\Z)"  # the latter: behind three servers
-_WORD = rf"(?:{_IPV4}|(?=[\w.-]*[A-Za-z])[\w.-]++)"
-_COLON_LIST = rf"\s*{_WORD}(:){_WORD}:{_WORD}\s*\Z"  # of three hosts; an IPv6 address would have more colons, or two together
-_COLON = rf"[^,\s\[](:)(?=[0-9]*@)|\A{_COLON_LIST}|{_START}(?=[\w.-]*[G-Zg-z])[A-Za-z][\w.-]*(:)(?=[A-Za-z])"  # the last: no IPv6 address either
-#: What a value may show of its writer's intention (N3, N4, N5): a pattern whose group, if it has one, is under the caret; what is
-#: wrong ({} is the text found); why.  The first row that fits speaks, so the rows that explain most come first.  They are compiled when one is needed.
-_SIGNS = (
-    (r";(?=[\s;]*\Z)", "a semicolon ends the value", f"Leave it out. {_SEMICOLON}"),
-    (_REMARK, "a semicolon starts no comment here", f"{_NO_REMARK} {_SEMICOLON}"),
-    (r"\A(?=[^,]*,)[^;]*(;)", "commas and semicolons are mixed", _SEMICOLON),
-    (r"\A[^;]*(;)[^;]*;[^;]*\Z", "semicolons stand between the servers", _SEMICOLON),
-    (r";", "a semicolon stands between two servers", f"{_SEMICOLON} palclient works with one triad or one single server: keep one."),
-    (r"(?<=[ \t])(?:#|//)", "'{}' starts no comment here", _NO_REMARK),
-    (
-        r"%[^%,@]+%|%\([^),]*\)s|\$\{[^},]*\}?|\$\([^),]*\)?|\$\w+",
-        "{} was not replaced",
-        "Variables mean nothing here: write the host's name in its place.",
-    ),
-    (r"<[^<>,]*>", "{} is a placeholder", "Write the name of your license server in its place, without < and >."),
-    (r"[A-Za-z]{2,10}://", "'{}' makes this a URL", "A server is written port@host, with nothing before or after it."),
-    (r"(?i:\bservername\s*=)", "'{}' stands inside the value", "The name of the setting is needed once, before the value."),
-    (r"\\\Z", "a backslash does not continue the line", "Write all servers on one line, with commas between them."),
-    (r"(?:\b[A-Za-z]:)?[\\/]", "'{}' makes this a path", _NO_FILE),
-    (rf"(?i){_START}[^,|:@\s]+\.(?:lic|dat)(?![^,|:\s])", "{} is a license file", _NO_FILE),
-    (r"[\r\n]", "the value goes on over more than one line", "Write all servers on one line, with commas between them."),
-    (r"\|", "'|' does not separate servers", _COMMAS),
-    (r"[\"']", "a quote stands inside the value", "One pair of quotes may stand around the whole value; none is better."),
-    (r"(?<=[^,\s]),(?=[\s,]*\Z)", "the value ends with a comma", f"{_MISSING} A value ends with its line."),
-    (r"\A,", "the value starts with a comma", _MISSING),
-    (r",\s*(,)", "nothing stands between two commas", _MISSING),
-    (_COLON, "a colon does not separate servers", f"In FLEXnet lists on Unix it separates independent servers. {_COMMAS}"),
-    (r"(?:(?<=@)|(?<![^,\s]))[0-9A-Fa-f.]*:[0-9A-Fa-f]*:", "an IPv6 address needs brackets", "It is written 27000@[2001:db8::7]."),
-    (rf"{_START}[0-9]+(:)", "a colon stands between port and host", "A server is written port@host, with an '@' between them."),
-    (rf"(?:{_START}|@)(?:[^,@\[\s:]+|\[[0-9A-Fa-f:.]+\])(:)", "a colon stands between host and port", _PORT_FIRST),
-    (rf"{_START}[^,\s@]+([ \t]+)(?=@)|(?<=@)[ \t]+(?=[^,\s])", "a blank stands beside the '@'", "A server is written port@host, without blanks."),
-    (r"[^,\s](\s)\s*(?=[^,\s])", "a blank does not separate servers", f"{_COMMAS} Host names have no blanks."),
-    (r"@[^,@]*(@)", "one server has two '@'", "A server is port@host. If two servers were meant, a comma is missing between them."),
-    (rf"{_START}[^,@\s]*[^,@\s0-9][^,@\s]*@[0-9]+{_END}", "host and port have changed places", _PORT_FIRST),
-    (rf"{_START}([^,@\s]*[^,@\s0-9][^,@\s]*)@", "'{}' is not a port", f"Before the '@' stands a number from 1 to {_PORT_LIMIT}, or nothing."),
-    (rf"@{_END}", "no host stands after the '@'", "Write the name of the license server there."),
-    (rf"{_START}[0-9]+{_END}", "{} is a number and not a host", "A port needs an '@' and a host after it: 27000@lic1."),
-    (rf"(?:{_START}|(?<=@))(?!{_IPV4})[0-9.]+{_END}", "{} is no IPv4 address", "It has four numbers from 0 to 255, with dots between them."),
-    (
-        r"(?:@|(?<![^,\s]))(\[)[^\],]*(?![^,])|(?:@|(?<![^,\s]))[^\[,]*(\])",
-        "a bracket has no partner",
-        "An IPv6 address is written 27000@[2001:db8::7].",
-    ),
-    (r"\[[^\]]*?([^0-9A-Fa-f:.\]])", "'{}' is not allowed in an IPv6 address", "Zones cannot be used. It is written 27000@[2001:db8::7]."),
-    (r"[^\w.@,\s\[\]:-]", "'{}' is not allowed in a host name", _HOST),
-    (r"(?:@|(?<![^,\s]))(\.)|\.(\.)", "a dot too many in the host name", "Before a dot, and between two, stands a letter or a digit."),
-    (r"[\w.-]{253}([\w.-])", "the host name is too long", "253 characters are possible."),
-    (r"[\w-]{63}([\w-])", "a part of the host name is too long", "63 characters are possible between two dots."),
-    (r"[\[\]:]", "'{}' is not allowed in a host name", _HOST),
-)
-
 
 def _explained(body: str) -> _Fault:
     if not body:
@@ -289,14 +217,14 @@ def _explained(body: str) -> _Fault:
     strange = _strange_fault(_without_remark(read)) if ";" not in read else None
     if strange is not None:
         return strange
-    for pattern, what, why in _SIGNS:
+    for pattern, what, why in SIGNS:
         match = re.search(pattern, read, re.ASCII)
         if match is not None:
             group = match.lastindex or 0
             return _Fault(at=match.start(group), what=what.format(_short(match[group])), why=why)
     if len(body) > _LIMIT:
         return _Fault(at=_LIMIT, what=f"the value has {len(body)} characters", why="That is far more than the names of three servers.")
-    return _Fault(at=0, what="this is no list of license servers", why=_PORT_FIRST)
+    return _Fault(at=0, what="this is no list of license servers", why=PORT_FIRST)
 
 
 def _strange_fault(body: str) -> _Fault | None:
@@ -309,9 +237,9 @@ def _strange_fault(body: str) -> _Fault | None:
     plain = _LOOKALIKES.get(char, unicodedata.normalize("NFKC", char))
     what = f"{unicodedata.name(char, 'an unprintable character').lower()} (U+{ord(char):04X}) is not allowed here"
     if plain in {",", ";"}:
-        why = f"It looks like a {'comma' if plain == ',' else 'semicolon'} and is none. {_COMMAS if plain == ',' else _SEMICOLON}"
+        why = f"It looks like a {'comma' if plain == ',' else 'semicolon'} and is none. {COMMAS if plain == ',' else SEMICOLON}"
     elif char.isalpha() and plain == char:
-        why = f"{_HOST} A name with other letters has an ASCII form that starts with xn--; whoever runs your DNS knows it."
+        why = f"{HOST} A name with other letters has an ASCII form that starts with xn--; whoever runs your DNS knows it."
     else:
         why = "It often comes along when text is copied from a document or a web page. Type the value by hand."
     return _Fault(at=at, what=what, why=why)
@@ -325,15 +253,16 @@ _NO_BLANKS = str.maketrans("", "", _EDGES)
 _LOOKALIKES = {"、": ",", "\u060c": ",", "‚": ",", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": ""}
 _LOOKALIKES |= dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("“”„‟«»‘’‛", "")
 
-_SEPARATOR = r"[,;|\r\n]|:(?=[0-9]{0,5}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{0,5}@[^ \t])"
+_SEPARATOR = rf"[,;|\r\n]|{SIGN}|:(?=[0-9]{{0,5}}@)|(?<=[^@ \t])[ \t]+(?=[0-9]{{0,5}}@[^ \t])"
 
 #: An entry written in another way, and how it is written here.
 _REWRITES = (
-    (r"@?([^@:\s]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", r"\2@\1"),  # host:port
+    (r"@?([^@:\s]+|\[[0-9A-Fa-f:.]+\])(?::|\s+)([0-9]{1,5})", r"\2@\1"),  # host:port
     (r"(([0-9]{1,5})@(?:[^@:\s]+|\[[0-9A-Fa-f:.]+\])):\2", r"\1"),  # port@host:port
-    (r"([0-9]{1,5}):([^@:\s]*[^@:\s0-9.][^@:\s]*)", r"\1@\2"),  # port:host
+    (rf"([0-9]{{1,5}})(?::|\s+)({IPV4}|[^@:\s]*[^@:\s0-9.][^@:\s]*)", r"\1@\2"),  # port:host
     (r"([^@:\s]*[^@:\s0-9][^@:\s]*)@([0-9]{1,5})", r"\2@\1"),  # host@port
     (r"(?:([0-9]{1,5})?@)?([0-9A-Fa-f.]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)", r"\1@[\2]"),  # IPv6 without brackets
+    (r"(?i:SERVER)\s+([^@:\s]+)\s+[^@\s]+\s+([0-9]{1,5})", r"\2@\1"),  # from a license file
 )
 
 
@@ -342,8 +271,8 @@ def _suggestion(text: str) -> str | None:
     if len(text) > _LIMIT:
         return None
     value = _plain(_without_remark(_body(text)[1]))
-    value = re.sub(r"(?i)^\s*servername\s*=", "", value)
-    value = value.replace(":", ",") if re.match(_COLON_LIST, value, re.ASCII) else value
+    value = re.sub(r"^\s*\w*\s*=+", "", value)
+    value = value.replace(":", ",") if re.match(COLON_LIST, value, re.ASCII) else value
     value = re.sub(r"(?:^|(?<=[,;|]))(\s*[0-9]{1,5})[ \t]+@", r"\1@", value)  # the blank stands in an entry, not between two
     entries = [_rewritten(entry) for entry in re.split(_SEPARATOR, value)]
     found = _examine(",".join(filter(None, entries)))
@@ -351,7 +280,7 @@ def _suggestion(text: str) -> str | None:
 
 
 def _without_remark(body: str) -> str:
-    remark = next((match for pattern, what, _ in _SIGNS if "comment" in what and (match := re.search(pattern, body, re.ASCII))), None)
+    remark = next((match for pattern, what, _ in SIGNS if "comment" in what and (match := re.search(pattern, body, re.ASCII))), None)
     return body[: remark.start(remark.lastindex or 0)] if remark is not None else body
 
 

@@ -79,7 +79,7 @@ SERVER_SHELL = frozenset(
 """The modules of the fake server that act; all others are pure, as the core is."""
 
 FORMATS = frozenset(
-    f"palclient.{name}" for name in "caret servername ini licensefile optionsfile licensetext hostid serverlines featurelines".split()
+    f"palclient.{name}" for name in "caret signs servername ini licensefile optionsfile licensetext hostid serverlines featurelines".split()
 )
 
 STDLIB_ONLY = FORMATS | {f"palclient.{name}" for name in ("errors", "models", "files", "redirect")}

@@ -165,6 +165,14 @@ def test_a_semicolon_is_always_refused_with_its_reason(text: str, suggestion: st
         ("host:27000:x", "a colon stands between host and port", 4, None),
         ("[2001:db8::7]:27000", "a colon stands between host and port", 13, "27000@[2001:db8::7]"),
         ("@[2001:db8::7]:27000", "a colon stands between host and port", 14, "27000@[2001:db8::7]"),
+        ("27000@lic1+27000@lic2+27000@lic3", "'+' does not separate servers", 10, TRIAD),
+        ("27000@lic1 / 27000@lic2 / 27000@lic3", "'/' does not separate servers", 11, TRIAD),
+        ("27000 lic1,27000 lic2,27000\tlic3", "a blank stands between port and host", 5, TRIAD),
+        ("lic1 27000", "a blank stands between host and port", 4, "27000@lic1"),
+        ("=27000@lic1", "'=' stands inside the value", 0, "27000@lic1"),
+        ("LM_LICENSE_FILE=27000@lic1", "'LM_LICENSE_FILE=' stands inside the value", 0, "27000@lic1"),
+        ("SERVER lic1 ANY 27000", "this is a SERVER line of a license file", 0, "27000@lic1"),
+        ("27000@{{ host }}", "{{ host }} is a placeholder", 6, None),
     ],
 )
 def test_other_signs_between_servers_or_in_them_are_told_by_what_was_meant(text: str, what: str, position: int, suggestion: str | None) -> None:
@@ -178,6 +186,12 @@ def test_a_value_that_mixes_commas_and_semicolons_is_told_so() -> None:
     """N3."""
     assert "mixed" in str(refused("27000@a,27000@b;27000@c"))
     assert "mixed" not in str(refused("27000@a;27000@b;27000@c"))
+
+
+def test_a_semicolon_is_told_where_it_stands() -> None:
+    """N3: before the first server, and twice between two, it does not stand between two servers of which one is to be kept."""
+    assert "starts the value" in str(refused("; 27000@a"))
+    assert "keep one" not in str(refused("27000@a;;27000@b;27000@c"))
 
 
 def test_a_semicolon_before_a_remark_is_told_that_ini_files_have_no_comments_in_a_line() -> None:
