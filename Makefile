@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 $(shell test ! -e $(READY) || $(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint fmt bench prove soak pyz lock clean venv
+.PHONY: help demo test test-all lint fmt bench compare prove soak pyz lock clean venv
 
 help:
 	@echo 'make demo      start three servers here, lose the primary, watch the checkout survive (15 s)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint      the checks alone: ruff, import-linter, mypy'
 	@echo 'make fmt       format the code and repair what ruff can repair'
 	@echo 'make bench     measure, and print the table'
+	@echo 'make compare   a leader killed and frozen: palclient, and Redis, etcd and ZooKeeper where they are on the machine (15 minutes)'
 	@echo 'make prove     play thousands of histories of a failing triad, and switch off every safety rule in turn (8 minutes)'
 	@echo 'make soak      two hundred clients at work for half an hour while servers fail; what grows'
 	@echo 'make pyz       build palclient-redirect.pyz, the redirect tool as one file for any Python 3.11 or later'
@@ -70,6 +71,10 @@ fmt: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench
+
+# Installs nothing; what is not on the machine is skipped (docs/explanation/compare.md). ROUNDS=5 and EPISODES=10 say how much.
+compare: $(READY)
+	@$(BIN)/python -m tests.compare $(ROUNDS:%=--rounds %) $(EPISODES:%=--kills % --freezes %) $(SEED:%=--seed %)
 
 # SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 real processes are then killed, frozen and cut off
 # so many times, and FAILOVERS=50 times each in the five ways in which a master is lost.
