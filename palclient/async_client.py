@@ -241,7 +241,8 @@ class AsyncLease:
         raise TypeError(PICKLE_ADVICE)
 
     def __del__(self) -> None:
-        self._holding.abandon(self)
+        if hasattr(self, "_holding"):  # else Ctrl-C came before there was anything to hold
+            self._holding.abandon(self)
 
 
 def default_async_client(*, servers: str | ServerName | None = None, ini: str | os.PathLike[str] | None = None) -> AsyncClient:

@@ -224,12 +224,13 @@ class Lease:
         raise TypeError(PICKLE_ADVICE)
 
     def __del__(self) -> None:
-        self._holding.abandon(self)
+        if hasattr(self, "_holding"):  # else Ctrl-C came before there was anything to hold
+            self._holding.abandon(self)
 
 
 # --- the process's own clients ------------------------------------------------------------------------------------------------------
 
-_default_lock = Mutex()
+_default_mutex = Mutex()
 _default_clients: dict[tuple[object, str], Any] = {}  # by kind and canonical SERVERNAME: the one global that changes
 _default_configs: dict[object, Config] = {}  # what was found, until its file changes
 
@@ -244,7 +245,7 @@ def default_of(kind: Callable[[ServerName], Kind], *, servers: str | ServerName 
     from palclient.config import find_servername
 
     key = (str(servers), str(ini), os.environ.get("PALCLIENT_SERVERNAME"), os.environ.get("PALCLIENT_INI"))
-    with _default_lock:
+    with _default_mutex.lock:
         config = _default_configs.get(key)
         if config is None or config.is_outdated():
             config = _default_configs[key] = find_servername(servers=servers, ini=ini)

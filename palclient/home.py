@@ -39,12 +39,12 @@ class Where:
 class Home(Generic[AnySession]):
     """Makes the session when it is first used, and anew in a forked child."""
 
-    __slots__ = ("_is_closed", "_lock", "_make", "_session", "_where")
+    __slots__ = ("_is_closed", "_make", "_mutex", "_session", "_where")
 
     def __init__(self, where: Where, make: Callable[[Config], AnySession]) -> None:
         self._where = where
         self._make = make
-        self._lock = Mutex()
+        self._mutex = Mutex()
         self._session: AnySession | None = None
         self._is_closed = False
 
@@ -55,7 +55,7 @@ class Home(Generic[AnySession]):
 
     def open(self) -> AnySession:
         """The session of this process.  Reads the configuration the first time; raises ConfigError, and ClientClosed after ``close``."""
-        with self._lock:
+        with self._mutex.lock:
             if self._is_closed:
                 raise closed()
             if self._session is None or self._session.is_foreign:
@@ -68,7 +68,7 @@ class Home(Generic[AnySession]):
 
     def close(self) -> AnySession | None:
         """Open no more; gives the session that is to be closed, if there is one."""
-        with self._lock:
+        with self._mutex.lock:
             self._is_closed = True
             session, self._session = self._session, None
             return session

@@ -12,7 +12,6 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
-from types import TracebackType
 from typing import Protocol
 
 from palclient.transport import monotonic
@@ -39,23 +38,20 @@ class SeatOwner(Protocol):
 
 
 class Mutex:
-    """A lock that a forked child finds free, whichever thread of the parent held it."""
+    """A lock that a forked child finds free, whichever thread of the parent held it: ``with mutex.lock``.
 
-    __slots__ = ("__weakref__", "_lock")
+    It is no context manager itself: Ctrl-C at the beginning or the end of a method written in Python would leave the lock taken for ever.
+    """
+
+    __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         _owners.add(self)
 
     def forget(self) -> None:
         """In a forked child."""
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._lock.release()
+        self.lock = threading.Lock()
 
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()  # for the interpreter's own hooks, which can be told of nothing

@@ -86,14 +86,14 @@ def test_a_forked_child_owns_none_of_its_parents_seats_and_takes_its_own(triad: 
 FORK_IN_THE_MIDDLE = """
 import os, signal, sys, threading
 from palclient import checkout
-from palclient.client import _default_lock, default_client
+from palclient.client import _default_mutex, default_client
 lease = checkout("X", servers=sys.argv[1])
 session = lease._session
 is_held, is_over = threading.Event(), threading.Event()
 
 def hold():
     home = default_client(servers=sys.argv[1])._home
-    with home._lock, _default_lock, session.changed, session.leases.lock:
+    with home._mutex.lock, _default_mutex.lock, session.changed, session.leases.lock:
         is_held.set()
         is_over.wait()
 

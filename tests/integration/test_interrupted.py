@@ -1,0 +1,64 @@
+"""Ctrl-C at each moment at which the interpreter can notice it: when a function begins, and when a call of C code has ended."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from itertools import count, takewhile
+from types import FrameType
+
+import pytest
+
+import palclient
+from fakeserver import FakeTriad
+from palclient import Lease, checkout
+from palclient.client import default_client
+from tests.children import LIMIT_S, wait_until
+
+PACKAGE = palclient.__path__[0]
+ROOM = 5000  # seats: more than there are moments
+
+
+class CtrlC:
+    """A profile function that raises KeyboardInterrupt at one moment of our code on this thread, and then leaves."""
+
+    def __init__(self, moment: int) -> None:
+        self._left = moment
+        self.where = ""
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        """What the interpreter calls."""
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            self._left -= 1
+            if not self._left:
+                self.where = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+def interrupted(servername: str, moment: int) -> str:
+    """Check out and in, with Ctrl-C at this moment.  Gives where it came; nothing when all was over before."""
+    ctrl_c = CtrlC(moment)
+    try:
+        sys.setprofile(ctrl_c)
+        with checkout("X", servers=servername) as lease:
+            assert isinstance(lease, Lease)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return ctrl_c.where
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # one that Ctrl-C loses between two lines closes by itself
+@pytest.mark.filterwarnings("ignore:.*was dropped without checkin:ResourceWarning")  # Ctrl-C between the checkout and the block
+def test_ctrl_c_at_any_moment_of_a_checkout_or_a_return_leaves_no_seat_taken_and_no_lock() -> None:
+    """Issue "the client in full": a checkout given up by Ctrl-C leaves no seat, and the next one of the same process works: nothing hangs."""
+    with FakeTriad(features={"X": ROOM}, in_process=True) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        with default_client(servers=triad.servername) as client:
+            client.checkout("X").checkin()
+            came = list(takewhile(bool, (interrupted(triad.servername, moment) for moment in count(1))))
+            gc.collect()
+            wait_until(lambda: client.usage()[0].in_use == 0, "every seat is back")
+    assert {where.split(",")[0] for where in came} >= {"Client.checkout", "Home.open", "Session.acquire", "Task.run", "Lease.checkin"}
