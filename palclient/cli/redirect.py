@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
         if options.verify:
             _verify(plan, options)
         report = _as_if(plan) if options.dry_run or options.check else _apply(plan, options)
-        try:
-            if table is not None:
-                write_table(table, report)
-        finally:
-            _tell(report, plan, options)  # also when there is no room for the table: the files have been changed
+        trouble = write_table(table, report) if table is not None else ""
+        _tell(report, plan, options)  # also when there is no room for the table: the files have been changed
+    if trouble:
+        complain(f"{options.report}: the report is not complete: {trouble}. All else is as said above.")
+        return FAILED
     return _exit_code(report, options)
 
 

@@ -116,12 +116,19 @@ def open_table(path: str) -> TextIO:
         raise ConfigError(f"{path}: the report cannot be written: {reason}. No INI file was changed.", path=path) from error
 
 
-def write_table(file: TextIO, report: RedirectReport) -> None:
-    """One line for each file.  With a byte order mark, since it is opened in spreadsheets."""
-    table = csv.writer(file)
-    table.writerow(_COLUMNS)
-    table.writerows(_row(outcome).values() for outcome in report.outcomes)
-    file.flush()
+def write_table(file: TextIO, report: RedirectReport) -> str:
+    """One line for each file; then the table is closed.  Gives what the system says if it cannot be written, else nothing.
+
+    With a byte order mark, since it is opened in spreadsheets.
+    """
+    try:
+        with file:
+            table = csv.writer(file)
+            table.writerow(_COLUMNS)
+            table.writerows(_row(outcome).values() for outcome in report.outcomes)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def say_report(report: RedirectReport, plan: RedirectPlan | None = None) -> None:

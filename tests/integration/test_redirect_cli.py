@@ -285,7 +285,7 @@ def test_a_report_for_which_there_is_no_room_does_not_hide_what_was_done(tool: T
     assert (said.returncode, path.read_text()) == (1, TEXT.replace(OLD, NEW))
     assert "1 changed" in said.stdout
     assert "To go back" in said.stdout
-    assert os.strerror(errno.ENOSPC) in said.stderr
+    assert f"/dev/full: the report is not complete: {os.strerror(errno.ENOSPC)}." in said.stderr
 
 
 def test_a_list_that_cannot_be_read_says_so(tool: Tool) -> None:
