@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import traceback
@@ -37,6 +38,7 @@ if sys.platform == "linux":
         owner = os.pidfd_open(owner_pid)
         if os.getppid() != owner_pid:
             return  # it had ended before, and its number may be another's
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the owner ignores it, no child's end would be learnt
         load_prctl()
         gc.collect()
         gc.freeze()  # or the first collection in each node would copy all there is

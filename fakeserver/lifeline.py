@@ -13,7 +13,9 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -45,6 +47,16 @@ def has_changed(pid: int, flag: int) -> bool:
             return False
         os.waitid(os.P_PID, pid, flag | os.WNOHANG)
     return True
+
+
+def where_modules_are() -> list[str]:
+    """``sys.path`` for a process that starts in another folder.  What importing passes over is left out: no text, or below a folder that is gone."""
+    found = []
+    for each in sys.path:
+        if isinstance(each, str):
+            with suppress(FileNotFoundError):
+                found.append(str(Path(each).absolute()))
+    return found
 
 
 class ParentGone(Exception):

@@ -37,6 +37,7 @@ class FakeNode:
         self._process = process
         self._note = note
         self._faults: tuple[Fault, ...] = ()
+        self._is_stopping = False
         self.role = process.settings.role
         self.host, self.port = process.settings.address
 
@@ -63,9 +64,9 @@ class FakeNode:
         ``standby``, ``master``.
         """
         status = self.inside("/v1/status")
-        if status is not None:
-            return str(status["state"])
-        return "frozen" if self._process.is_running else "down"
+        if status is None:
+            return "frozen" if self._process.is_running and not self._is_stopping else "down"
+        return str(status.get("state", "down"))  # one that is about to end tells of none
 
     @property
     def is_master(self) -> bool:
@@ -76,7 +77,7 @@ class FakeNode:
     def term(self) -> int | None:
         """The node's term, in truth; None while it is down or frozen."""
         status = self.inside("/v1/status")
-        return None if status is None else int(status["term"])
+        return None if status is None or "state" not in status else int(status["term"])
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -95,7 +96,8 @@ class FakeNode:
 
     def status(self, *, timeout: float = ASK_LIMIT_S) -> dict[str, Any] | None:
         """What the node answers to ``GET /v1/status`` within ``timeout`` seconds; None when it does not, or not in the protocol's form."""
-        return self.get("/v1/status", timeout=timeout)
+        status = self.get("/v1/status", timeout=timeout)
+        return status if isinstance(status, dict) and "state" in status else None
 
     def get(self, path: str, *, timeout: float = ASK_LIMIT_S) -> dict[str, Any] | None:
         """The JSON body that the node answers to a GET, whatever its status; None when it does not answer within ``timeout`` seconds."""
@@ -149,7 +151,11 @@ class FakeNode:
 
     def stop(self) -> None:
         """An orderly stop; a master hands over first (E6)."""
-        self._process.stop()
+        self._is_stopping = True
+        try:
+            self._process.stop()
+        finally:
+            self._is_stopping = False
         self._record("stopped")
 
     def restart(self) -> None:

@@ -15,9 +15,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any, BinaryIO
+
+from fakeserver.lifeline import where_modules_are
 
 BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.cradle import main; main({owner})"
 ANSWER_LIMIT_S = 20.0  # its first answer comes when it has imported everything
@@ -36,7 +38,7 @@ class Nursery:
         self._turn = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_LIMIT_S)
-        command = [sys.executable, "-c", BOOT.format(path=sys.path, owner=os.getpid())]
+        command = [sys.executable, "-c", BOOT.format(path=where_modules_are(), owner=os.getpid())]
         nothing = subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=nothing, stderr=nothing, cwd="/", start_new_session=True)
@@ -54,45 +56,49 @@ class Nursery:
         return self.close.alive and self._process.poll() is None
 
     def bear(self, stderr: int, listener: int) -> Forked:
-        """A new node process, which waits for its settings.  Raises NurseryGone."""
-        stdin, tell = os.pipe()
-        hear, stdout = os.pipe()
-        try:
+        """A new node process, which waits for its settings.  Raises NurseryGone, or OSError when this process may open no more."""
+        with ExitStack() as theirs, ExitStack() as ours:
+            stdin, tell = os.pipe()
+            theirs.callback(os.close, stdin)
+            orders = ours.enter_context(open(tell, "wb"))
+            hear, stdout = os.pipe()
+            theirs.callback(os.close, stdout)
+            answers = ours.enter_context(open(hear, "rb"))
             pid = self.ask({"do": "fork"}, (stdin, stdout, stderr, listener))["pid"]
-        except BaseException:
-            os.close(tell)
-            os.close(hear)
-            raise
-        finally:
-            os.close(stdin)
-            os.close(stdout)
-        return Forked(self, pid, stdin=open(tell, "wb"), stdout=open(hear, "rb"))
+            node = Forked(self, pid, stdin=orders, stdout=answers)
+            ours.pop_all()
+        return node
 
     def ask(self, words: dict[str, object], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """One request and its answer.  Raises NurseryGone."""
         with self._turn:
             try:
-                _send(self._control, json.dumps(words).encode() + b"\n", descriptors)
-                answer = b""
-                while not answer.endswith(b"\n"):
-                    chunk = self._control.recv(4096)
-                    if not chunk:
-                        raise NurseryGone
-                    answer += chunk
-            except OSError as error:
-                self.close()  # what is half said cannot be taken up again
-                raise NurseryGone from error
+                answer = self._exchange(json.dumps(words).encode() + b"\n", descriptors)
+            except BaseException as error:  # Ctrl-C, too
+                self.close()  # what is half said cannot be taken up again: the next would hear the answer to this
+                if isinstance(error, OSError):
+                    raise NurseryGone from error
+                raise
         result: dict[str, Any] = json.loads(answer)
         if "error" in result:
             raise NurseryGone(result["error"])
         return result
+
+    def _exchange(self, line: bytes, descriptors: Sequence[int]) -> bytes:
+        _send(self._control, line, descriptors)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            chunk = self._control.recv(4096)
+            if not chunk:
+                raise NurseryGone
+            answer += chunk
+        return answer
 
 
 class Forked:
     """A process of the nursery, with as much of the face of ``subprocess.Popen`` as a node's owner looks at."""
 
     _pidfd: int
-    _ended: Any
 
     def __init__(self, nursery: Nursery, pid: int, *, stdin: BinaryIO, stdout: BinaryIO) -> None:
         self.pid = pid
@@ -103,29 +109,33 @@ class Forked:
         self._turn = threading.Lock()
         if sys.platform == "linux":
             self._pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is its own
-            self._ended = select.poll()
-            self._ended.register(self._pidfd, select.POLLIN)
-        self._close = weakref.finalize(self, os.close, self._pidfd)
+        weakref.finalize(self, os.close, self._pidfd)
 
     def poll(self) -> int | None:
         """The exit code, once it has ended."""
         with self._turn:
-            if self.returncode is None and self._ended.poll(0):
+            if self.returncode is None and self._has_ended(0):
                 try:
                     self.returncode = int(self._nursery.ask({"do": "reap", "pid": self.pid})["code"])
                 except NurseryGone:
                     self.returncode = KILLED
-                self._close()
             return self.returncode
 
     def wait(self, timeout: float) -> int:
         """Wait for its end, at most ``timeout`` seconds; then raise subprocess.TimeoutExpired."""
         if self.returncode is None:
-            self._ended.poll(timeout * 1000)
+            self._has_ended(timeout)
         code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired("a node", timeout)
         return code
+
+    def _has_ended(self, limit_s: float) -> bool:
+        if sys.platform == "linux":
+            end = select.poll()  # one for each call: several threads may wait
+            end.register(self._pidfd, select.POLLIN)
+            return bool(end.poll(limit_s * 1000))
+        return True
 
     def send_signal(self, number: int) -> None:
         """To this process, or to none."""

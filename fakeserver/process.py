@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakeserver.lifeline import Midwife, Watcher, has_changed
+from fakeserver.lifeline import Midwife, Watcher, has_changed, where_modules_are
 from fakeserver.nursery import Forked, Nursery, NurseryGone
 from fakeserver.settings import DEFAULT_PORTS, Settings, named
 from palclient.errors import PalError
@@ -36,7 +37,6 @@ STDERR = "stderr.txt"
 BOOT = "import sys; sys.path[:] = {path!r}; from fakeserver.__main__ import run_child; sys.exit(run_child({listener!r}))"
 """The child finds its modules where this process found them, however that came about."""
 
-CAN_SELECT_PIPES = os.name == "posix"
 CAN_HAND_OVER_SOCKETS = os.name == "posix"
 HAS_SPARE_BIND = sys.platform == "linux"  # elsewhere a second socket cannot be bound to a port, be the first silent or not
 
@@ -107,7 +107,8 @@ class NodeProcess:
     @property
     def is_running(self) -> bool:
         """Whether there is a process, be it frozen."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process  # another thread may be about to end it
+        return process is not None and process.poll() is None
 
     @property
     def is_paused(self) -> bool:
@@ -117,7 +118,8 @@ class NodeProcess:
     @property
     def pid(self) -> int | None:
         """The process id, None while there is no process."""
-        return self._process.pid if self._process is not None and self.is_running else None
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     @property
     def last_words(self) -> str:
@@ -162,7 +164,7 @@ class NodeProcess:
     def _spawned(self, stderr: int, listener: socket.socket | None) -> subprocess.Popen[bytes]:
         descriptor = None if listener is None else listener.fileno()
         return subprocess.Popen(
-            [sys.executable, "-c", BOOT.format(path=sys.path, listener=descriptor), self.settings.role],
+            [sys.executable, "-c", BOOT.format(path=where_modules_are(), listener=descriptor), self.settings.role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -227,7 +229,7 @@ class NodeProcess:
             if process is None or process.stdout is None:
                 raise FakeTriadError(f"The {self.settings.role} is down.")
             descriptor = process.stdout.fileno()
-            if CAN_SELECT_PIPES and not select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
+            if not _has_more(descriptor, max(deadline - time.monotonic(), 0.0)):
                 raise FakeTriadError(f"The {self.settings.role} did not do in time what it was ordered to.")
             chunk = os.read(descriptor, 65536)
             if not chunk:
@@ -312,7 +314,17 @@ class NodeProcess:
             self._watcher.remove(process.pid)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # a last order that nobody reads
+                    pipe.close()
+
+
+def _has_more(pipe: int, limit_s: float) -> bool:
+    """Whether there is something to read, or its end, within ``limit_s`` seconds.  On Windows one finds out by reading."""
+    if sys.platform == "win32":
+        return True
+    waiting = select.poll()  # select() knows no descriptor above 1023
+    waiting.register(pipe, select.POLLIN)
+    return bool(waiting.poll(limit_s * 1000))
 
 
 def first_free(host: str) -> socket.socket:

@@ -7,13 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from fakeserver import FakeTriad
 from fakeserver.lifeline import Midwife
-from fakeserver.nursery import KILLED, Nursery, NurseryGone, nursery
+from fakeserver.nursery import KILLED, Forked, Nursery, NurseryGone, nursery
 from fakeserver.process import NodeProcess, Port
 from fakeserver.settings import Settings, smallest_ttl_s
 from tests.children import wait_until
@@ -22,6 +26,7 @@ from tests.privileges import as_nobody
 pytestmark = [pytest.mark.real, pytest.mark.skipif(nursery() is None, reason="Linux 5.3 and later alone has what this rests on")]
 
 LIMIT_S = 15.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def parent_of(pid: int | None) -> int:
@@ -204,3 +209,129 @@ def test_without_a_nursery_a_node_is_started_by_itself(tmp_path: Path) -> None:
             node.kill()
             midwife.close()
             port.release()
+
+
+@contextmanager
+def born() -> Iterator[tuple[Nursery, Forked]]:
+    """A node that waits for its settings, and its nursery."""
+    own = Nursery()
+    with ExitStack() as stack, socket.socket() as listener, open(os.devnull, "wb") as stderr:
+        stack.callback(own.close)
+        node = own.bear(stderr.fileno(), listener.fileno())
+        stack.enter_context(node.stdin)
+        stack.enter_context(node.stdout)
+        yield own, node
+
+
+def test_one_thread_may_ask_about_a_node_while_another_waits_for_its_end() -> None:
+    """As whoever watches a triad does while a test stops a node."""
+    with born() as (_, node), ThreadPoolExecutor(1) as pool:
+        about_to = threading.Event()
+        waiting = pool.submit(lambda: (about_to.set(), node.wait(LIMIT_S)))
+        about_to.wait(LIMIT_S)
+        assert {node.poll() for _ in range(10_000)} == {None}
+        node.stdin.close()
+        assert waiting.result(LIMIT_S)[1] == 0
+
+
+def open_descriptors() -> set[int]:
+    """Those of this process."""
+    found = set()
+    for number in range(1024):
+        with suppress(OSError):
+            os.fstat(number)
+            found.add(number)
+    return found
+
+
+class Interrupted(Exception):
+    """In the midst of things."""
+
+
+def test_whoever_is_interrupted_while_asking_the_nursery_leaves_no_answer_to_the_next() -> None:
+    """Ctrl-C, or the alarm of a test's time limit: the next node comes from another nursery, and not with the number of one that nobody has."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    with born() as (own, node):
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        os.kill(own.pid, signal.SIGSTOP)  # so it cannot answer before
+        timer = threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+        try:
+            timer.start()
+            with pytest.raises(Interrupted):
+                own.ask({"do": "changed", "pid": node.pid, "flag": os.WSTOPPED})
+        finally:
+            timer.join()
+            signal.signal(signal.SIGUSR1, before)
+        assert not own.is_alive
+        node.stdin.close()
+        assert node.wait(LIMIT_S) == KILLED  # nobody is left who could tell
+
+
+def test_a_birth_that_fails_for_want_of_descriptors_leaves_none_open() -> None:
+    """Neither end of any pipe."""
+    import resource  # not on Windows
+
+    with born() as (own, _), socket.socket() as listener:
+        before = open_descriptors()
+        free = [number for number in range(1024) if number not in before]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for room in range(5):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], limits[1]))
+            try:
+                with pytest.raises(OSError, match="Too many open files"):
+                    own.bear(2, listener.fileno())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert open_descriptors() == before
+
+
+ODD = """
+import os, pathlib, signal, sys
+{habit}
+from fakeserver import FakeTriad
+from fakeserver.nursery import nursery
+with FakeTriad() as triad:
+    triad.wait_until_serving(10)
+    mine = nursery().pid
+    stats = [pathlib.Path(f"/proc/{{node.pid}}/stat").read_text() for node in triad.nodes]
+    node = triad.tertiary._process._process
+    os.kill(node.pid, signal.SIGTERM)
+    code = node.wait(10)
+print({{int(stat.rpartition(")")[2].split()[1]) for stat in stats}} == {{mine}}, code, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "habit",
+    [
+        pytest.param("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", id="ignores the end of its children"),
+        pytest.param("signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})", id="blocks signals"),
+        pytest.param("sys.path[:] = [pathlib.Path('/x'), *(each for each in sys.path if each != os.getcwd())]", id="finds modules where it is"),
+        pytest.param(
+            "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048)); held = [os.dup(2) for _ in range(1100)]",
+            id="has many files open",
+        ),
+        pytest.param("os.close(0), os.close(1), os.dup2(2, 1)", id="has no stdin or stdout of its own"),
+    ],
+)
+def test_nodes_are_the_same_whatever_the_habits_of_their_owner(habit: str) -> None:
+    """They come from the nursery, heed SIGTERM, and their exit code is known."""
+    program = ODD.format(habit=habit)
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S * 2, check=False)
+    assert (ran.stdout + ran.stderr).split() == ["True", "0"]
+
+
+def test_an_order_that_nobody_reads_any_more_does_no_harm() -> None:
+    """A node that has just died, as at a failpoint: whoever clears it away sees no broken pipe."""
+    with FakeTriad() as triad:
+        process, pid = triad.primary._process, triad.primary.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(pid), "the node ends")
+        process.tell("settle", limit_s=1)
+        triad.primary.kill()
+        triad.primary.restart()
+        triad.wait_until_serving(LIMIT_S)

@@ -232,6 +232,21 @@ def test_a_master_that_stops_in_good_order_hands_over() -> None:
             triad.wait_for_master(0)
 
 
+@pytest.mark.parametrize("in_process", [False, True], ids=["processes", "in_process"])
+def test_a_node_that_is_about_to_end_is_seen_as_down(in_process: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Whoever watches a triad while a node stops is told of a state at every instant."""
+    with FakeTriad(in_process=in_process) as triad, ThreadPoolExecutor(1) as pool:
+        triad.wait_until_serving(LIMIT_S)
+        stopping, seen = pool.submit(triad.tertiary.stop), set[str]()
+        while not stopping.done():
+            seen |= {triad.tertiary.state, triad.status()["tertiary"]["state"]}
+            assert triad.tertiary.term in {1, None}
+            triad.wait_until_serving(LIMIT_S)
+        stopping.result()
+        assert seen <= {"standby", "down"}
+        assert triad.tertiary.state == "down"
+
+
 # --- state on disk ------------------------------------------------------------------------------------------------------------------
 
 
