@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from palclient.errors import IniError
 from palclient.models import ServerName
@@ -246,6 +247,7 @@ def _entries(document: IniDocument, key: str) -> Iterator[IniEntry]:
         shadow = shadow or f"line {line} has the first {match['key']} of this section, and only the first counts"
 
 
+@lru_cache(maxsize=8)  # an application looks for one key, or for a few
 def _pattern(key: str) -> re.Pattern[str]:
     blanks = f"[{_BLANKS}]*+"
     name = re.escape(key.strip(_BLANKS))

@@ -49,7 +49,8 @@ def planned(path: str, wish: Wish) -> FileChange | FileOutcome:
         found = _change(path, target, read_ini(target), wish)
         if isinstance(found, FileChange):
             refuse_unwritable(target)
-            return replace(found, doubt=owner_doubt(target))
+            doubt = owner_doubt(target)
+            return replace(found, doubt=doubt) if doubt else found
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or text of ours that says what is wrong with the content
         return folder_instead(path) if os.path.isdir(path) else failure(path, error)
     return found
@@ -160,9 +161,17 @@ def _change(path: str, target: str, document: IniDocument, wish: Wish) -> FileCh
     splices = tuple(_splice(document, entry, str(new)) for entry in entries)
     warnings += tuple(warning for entry in entries for warning in _remark_warning(entry))
     change = FileChange(
-        path=path, target=target, line=first.line, old=first.value, new=str(new), splices=splices, old_sha256=sha256(document.raw), new_sha256=None
+        path=path,
+        target=target,
+        line=first.line,
+        old=first.value,
+        new=str(new),
+        splices=splices,
+        old_sha256=sha256(document.raw),
+        new_sha256=None,
+        warnings=warnings,
     )
-    return replace(_checked(change, document, new), warnings=warnings)
+    return _checked(change, document, new)
 
 
 def _nothing_there(path: str, document: IniDocument) -> FileOutcome:

@@ -73,7 +73,7 @@ class FileChange:
             parts += [raw[at : splice.start], splice.new]
             at = splice.start + len(splice.old)
         result = b"".join([*parts, raw[at:]])
-        return result if self.new_sha256 in {None, sha256(result)} else None
+        return result if self.new_sha256 is None or self.new_sha256 == sha256(result) else None
 
     def reversed(self) -> FileChange:
         """The change that undoes this one."""
