@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fakeserver.process import FakeTriadError
 from tests.chaos.crew import Stuck
 from tests.compare.episodes import FREEZE, KILL, Round
 from tests.compare.judge import Outcome
@@ -105,7 +106,7 @@ def played(peers: Sequence[Peer], folder: Path, options: argparse.Namespace) -> 
             try:
                 with Round(peer, folder / f"{number}-{peer.name}", options.seed + number) as running:
                     one_round(running, peer.name, kinds, options.pairs, results)
-            except Stuck as error:
+            except (Stuck, FakeTriadError, OSError) as error:
                 results.complaints.append(f"{peer.name}, round {number}: {error}")
     progress(None, "")
     return results

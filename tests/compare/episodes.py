@@ -176,7 +176,10 @@ class Round:
         """Wait until no seat is taken; those that are when a lease and an election have passed are orphaned."""
         with suppress(Stuck):
             _wait(lambda: self._peer.taken() == 0, TTL_S + SILENCE_S + SLACK_S, "all seats are back")
-        return max(0, self._peer.taken())
+        taken = self._peer.taken()
+        if taken < 0:
+            raise Stuck("no server tells how many seats are taken")
+        return taken
 
     def _judge(self, outcome: Outcome, loss: Loss | None) -> None:
         read: list[Turn] = []

@@ -15,7 +15,7 @@ import httpx
 from palclient.transport import monotonic
 from tests.compare.keeping import Keeper, Kept, patiently
 from tests.compare.peer import NODES, PATIENCE_S, POOLS, REQUEST_S, SILENCE_S, TTL_S, Failed, NoSeat, Seat
-from tests.compare.servers import HOST, Node, Nodes, found, free_ports, seen_elected, told_version, wait_until
+from tests.compare.servers import HOST, Machines, Node, found, free_ports, seen_elected, told_version, wait_until
 
 NAME = "etcd"
 START_S = 30.0
@@ -23,7 +23,7 @@ HEARTBEAT_MS = int(SILENCE_S * 100)  # a tenth of the election timeout, as the m
 NO_LEASE = "requested lease not found"
 
 
-class Etcd:
+class Etcd(Machines):
     """Three members."""
 
     name = NAME
@@ -33,9 +33,9 @@ class Etcd:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self._program = found("etcd", "ETCD")
         self.version = f"{told_version(self._program, '--version')}, httpx {httpx.__version__}"
-        self._nodes = Nodes()
         self._ports: list[int] = []
         self._ids: list[str] = []
         self._http: httpx.Client | None = None
@@ -47,8 +47,8 @@ class Etcd:
         self._ports, peers = ports[:NODES], ports[NODES:]
         cluster = ",".join(f"node-{number}=http://{HOST}:{port}" for number, port in enumerate(peers))
         for number in range(NODES):
-            self._nodes.all.append(self._made(number, folder, peers[number], cluster))
-            self._nodes[number].start()
+            self.nodes.append(self._made(number, folder, peers[number], cluster))
+            self.nodes[number].start()
         wait_until(lambda: all(self._status(number) for number in range(NODES)), START_S, "all members answer")
         self._ids = [str((self._status(number) or {})["header"]["member_id"]) for number in range(NODES)]
         self.wait_whole(START_S)
@@ -72,9 +72,9 @@ class Etcd:
         assert self._http is not None
         try:
             answer = self._http.post(f"http://{HOST}:{self._ports[number]}/v3/{path}", json=body)
-        except httpx.HTTPError:
+            told: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError):
             return None
-        told: dict[str, Any] = answer.json()
         return told if answer.is_success else None
 
     def _status(self, number: int) -> dict[str, Any] | None:
@@ -87,7 +87,7 @@ class Etcd:
 
     def leader(self) -> int | None:
         """What the first member says that names one that answers."""
-        answering = self._nodes.answering()
+        answering = self.answering()
         return next((named for number in answering if (named := self._named(number)) in answering), None)
 
     def elected_at(self, _since: float, old: int) -> float | None:
@@ -104,30 +104,12 @@ class Etcd:
 
     def taken(self) -> int:
         """Keys of slots, by a linearized read."""
-        answers = [self._ask(number, "kv/range", {**_prefix(), "count_only": True}) for number in self._nodes.answering()]
+        answers = [self._ask(number, "kv/range", {**_prefix(), "count_only": True}) for number in self.answering()]
         return next((int(answer.get("count", 0)) for answer in answers if answer is not None), -1)
-
-    # --- what is done to them -------------------------------------------------------------------------------------------------------
-
-    def kill(self, node: int) -> None:
-        """SIGKILL."""
-        self._nodes[node].kill()
-
-    def restart(self, node: int) -> None:
-        """With its data."""
-        self._nodes[node].start()
-
-    def freeze(self, node: int) -> None:
-        """SIGSTOP."""
-        self._nodes[node].freeze()
-
-    def thaw(self, node: int) -> None:
-        """SIGCONT."""
-        self._nodes[node].thaw()
 
     def stop(self) -> None:
         """Kill all."""
-        self._nodes.stop()
+        super().stop()
         if self._http is not None:
             self._http.close()
 
@@ -218,7 +200,7 @@ class EtcdDesk:
                 key = f"pool/{pool}/{slot}"
                 try:
                     if self._create(key, holder, session.key):
-                        return EtcdSeat(self, session, key)
+                        return EtcdSeat(self, session, key, holder)
                 except Failed as error:
                     if NO_LEASE in str(error):
                         session.lost.set()
@@ -231,9 +213,10 @@ class EtcdDesk:
             raise NoSeat
         return seat
 
-    def give_back(self, key: str) -> None:
-        """Delete the key."""
-        patiently(lambda: self.ask("kv/deleterange", {"key": _text(key)}))
+    def give_back(self, key: str, holder: str) -> None:
+        """Delete the key if it is still ours."""
+        is_ours = {"key": _text(key), "target": "VALUE", "result": "EQUAL", "value": _text(holder)}
+        patiently(lambda: self.ask("kv/txn", {"compare": [is_ours], "success": [{"request_delete_range": {"key": _text(key)}}]}))
 
     def close(self) -> None:
         """End the session, if there is an answer."""
@@ -246,10 +229,11 @@ class EtcdDesk:
 class EtcdSeat:
     """A key of ours, for as long as the session's lease lasts."""
 
-    def __init__(self, desk: EtcdDesk, session: Kept, key: str) -> None:
+    def __init__(self, desk: EtcdDesk, session: Kept, key: str, holder: str) -> None:
         self._desk = desk
         self._session = session
         self._key = key
+        self._holder = holder
 
     def believed_until(self) -> float | None:
         """By the last answer to a keepalive."""
@@ -262,7 +246,7 @@ class EtcdSeat:
     def give_back(self) -> None:
         """Delete the key, unless it went with the lease."""
         if self._session.believed_until() is not None:
-            self._desk.give_back(self._key)
+            self._desk.give_back(self._key, self._holder)
 
 
 def desk(access: dict[str, Any], name: str) -> EtcdDesk:

@@ -30,8 +30,8 @@ class Outcome:
 
 
 def count(outcome: Outcome, turns: Sequence[Turn], lines: Iterable[Line]) -> None:
-    """Everything that needs no instant of the servers."""
-    failures = [turn.failure for turn in turns if turn.failed_at < NEVER and not turn.is_denied]
+    """Everything that needs no instant of the servers.  Of the wide pool there is always a seat: to get none is an error, too."""
+    failures = [turn.failure or "no seat" for turn in turns if turn.failed_at < NEVER and (not turn.is_denied or turn.feature == WIDE)]
     failures += [f"return: {line['text']}" for line in lines if line["what"] == "return failed"]
     outcome.acquires += sum(turn.granted_at < NEVER for turn in turns)
     outcome.errors += len(failures)

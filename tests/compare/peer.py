@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-TTL_S = 3.0  # of a lease, everywhere
+TTL_S = 5.0  # of a lease, everywhere
 HEARTBEAT_S = 0.2
 SILENCE_S = 0.8  # after which a leader counts as lost, everywhere; what an election takes beyond it is each system's own
 PATIENCE_S = 5.0  # of a caller
@@ -97,7 +97,7 @@ class Peer(Protocol):
         """Block until all three follow one leader, and the next loss can be survived.  Raises Stuck."""
 
     def taken(self) -> int:
-        """How many seats of all pools are taken, by the leader's word."""
+        """How many seats of all pools are taken, by the leader's word; -1 when there is no answer."""
 
     def stop(self) -> None:
         """Kill and reap everything."""

@@ -9,7 +9,7 @@ from typing import Any
 from palclient.transport import monotonic
 from tests.compare.keeping import Keeper, Kept, patiently
 from tests.compare.peer import NODES, PATIENCE_S, POOLS, REQUEST_S, SILENCE_S, TTL_S, Failed, NoSeat, Seat
-from tests.compare.servers import HOST, Node, Nodes, found, free_ports, module, seen_elected, told_version, wait_until
+from tests.compare.servers import HOST, Machines, Node, found, free_ports, module, seen_elected, told_version, wait_until
 
 NAME = "redis"
 GROUP = "pool"
@@ -58,7 +58,7 @@ return 0
 """
 
 
-class Redis:
+class Redis(Machines):
     """Three servers and three sentinels."""
 
     name = NAME
@@ -68,10 +68,10 @@ class Redis:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self._library = module("redis")
         self._server, self._sentinel = found("redis-server", "REDIS_SERVER"), found("redis-sentinel", "REDIS_SENTINEL")
         self.version = f"{told_version(self._server, '--version').partition(' sha')[0]}, redis-py {self._library.__version__}"
-        self._nodes = Nodes()
         self._ports: list[int] = []
         self._links: dict[int, Any] = {}
 
@@ -80,11 +80,11 @@ class Redis:
         self._ports = free_ports(2 * NODES)
         self._links = {port: self._library.Redis(host=HOST, port=port, socket_timeout=REQUEST_S, decode_responses=True) for port in self._ports}
         for number in range(NODES):
-            self._nodes.all.append(self._made(number, folder / f"node-{number}"))
-        for node in self._nodes.all:
+            self.nodes.append(self._made(number, folder / f"node-{number}"))
+        for node in self.nodes:
             node.launch(0, node.commands[0])
         wait_until(lambda: self._has_replicas(0), START_S, "both replicas are in step")
-        for node in self._nodes.all:
+        for node in self.nodes:
             node.launch(1, node.commands[1])
         self.wait_whole(START_S)
 
@@ -117,7 +117,7 @@ class Redis:
 
     def leader(self) -> int | None:
         """What the first sentinel says that names one that answers."""
-        answering = self._nodes.answering()
+        answering = self.answering()
         return next((named for number in answering if (named := self._named(number)) in answering), None)
 
     def elected_at(self, _since: float, old: int) -> float | None:
@@ -156,27 +156,9 @@ class Redis:
         since = str(int(now[0]) * 1000 + int(now[1]) // 1000)
         return sum(int(self._ask(self._ports[leads], "ZCOUNT", pool, since, "+inf") or 0) for pool in POOLS)
 
-    # --- what is done to them -------------------------------------------------------------------------------------------------------
-
-    def kill(self, node: int) -> None:
-        """Server and sentinel."""
-        self._nodes[node].kill()
-
-    def restart(self, node: int) -> None:
-        """Both, from the files that they rewrote."""
-        self._nodes[node].start()
-
-    def freeze(self, node: int) -> None:
-        """Both."""
-        self._nodes[node].freeze()
-
-    def thaw(self, node: int) -> None:
-        """Both."""
-        self._nodes[node].thaw()
-
     def stop(self) -> None:
         """Kill all."""
-        self._nodes.stop()
+        super().stop()
         for link in self._links.values():
             link.close()
         self._links.clear()

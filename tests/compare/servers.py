@@ -1,4 +1,4 @@
-"""Server programs of others as processes of ours: found, started on free ports, killed, frozen, and none left behind."""
+"""Server programs of others as processes of ours: found, started on free ports, killed, frozen, and ended with the run."""
 
 from __future__ import annotations
 
@@ -123,21 +123,34 @@ class Node:
             process.send_signal(number)
 
 
-@dataclass(slots=True)
-class Nodes:
-    """Three of them, by number."""
+class Machines:
+    """What is done to the three nodes, the same for all systems that are started here."""
 
-    all: list[Node] = field(default_factory=list)
-
-    def __getitem__(self, number: int) -> Node:
-        return self.all[number]
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
 
     def answering(self) -> list[int]:
         """Those that are neither killed nor frozen."""
-        return [number for number, node in enumerate(self.all) if node.answers]
+        return [number for number, node in enumerate(self.nodes) if node.answers]
+
+    def kill(self, node: int) -> None:
+        """SIGKILL."""
+        self.nodes[node].kill()
+
+    def restart(self, node: int) -> None:
+        """With what it has on its disk."""
+        self.nodes[node].start()
+
+    def freeze(self, node: int) -> None:
+        """SIGSTOP."""
+        self.nodes[node].freeze()
+
+    def thaw(self, node: int) -> None:
+        """SIGCONT."""
+        self.nodes[node].thaw()
 
     def stop(self) -> None:
         """Kill and reap all."""
-        for node in self.all:
+        for node in self.nodes:
             node.kill()
-        self.all.clear()
+        self.nodes.clear()

@@ -11,7 +11,7 @@ from typing import Any
 
 from palclient.transport import monotonic
 from tests.compare.peer import NODES, PATIENCE_S, POOLS, REQUEST_S, SILENCE_S, TTL_S, Absent, Failed, NoSeat, Seat
-from tests.compare.servers import HOST, Node, Nodes, found, free_ports, module, seen_elected, told_version, wait_until
+from tests.compare.servers import HOST, Machines, Node, found, free_ports, module, seen_elected, told_version, wait_until
 
 NAME = "zookeeper"
 START_S = 60.0
@@ -26,6 +26,7 @@ JARS = re.compile(
 CONFIG = """
 tickTime={tick}
 initLimit=20
+maxSessionTimeout={session}
 syncLimit={sync}
 dataDir={folder}/data
 clientPort={port}
@@ -51,7 +52,7 @@ def jars() -> tuple[list[str], str]:
     raise Absent(f"no zookeeper-*.jar in {named} (ZOOKEEPER_HOME)" if named else "no zookeeper-*.jar, and ZOOKEEPER_HOME is not set")
 
 
-class ZooKeeper:
+class ZooKeeper(Machines):
     """Three servers."""
 
     name = NAME
@@ -61,13 +62,13 @@ class ZooKeeper:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         library = module("kazoo")
         java = found("java", "JAVA")
         files, version = jars()
         self.version = f"ZooKeeper {version}, {told_version(java, '-version')}, kazoo {library.__version__}"
         self._command = [java, "-Xmx128m", "-XX:+UseSerialGC", f"-Dzookeeper.cnxTimeout={int(SILENCE_S * 1000)}", "-cp"]
         self._jars = files
-        self._nodes = Nodes()
         self._ports: list[int] = []
 
     def start(self, folder: Path) -> None:
@@ -76,8 +77,8 @@ class ZooKeeper:
         self._ports, followed, elected = ports[:NODES], ports[NODES : 2 * NODES], ports[2 * NODES :]
         members = "".join(f"server.{number + 1}={HOST}:{followed[number]}:{elected[number]}\n" for number in range(NODES))
         for number in range(NODES):
-            self._nodes.all.append(self._made(number, folder / f"node-{number}", members))
-            self._nodes[number].start()
+            self.nodes.append(self._made(number, folder / f"node-{number}", members))
+            self.nodes[number].start()
         self.wait_whole(START_S)
 
     def _made(self, number: int, folder: Path, members: str) -> Node:
@@ -85,7 +86,7 @@ class ZooKeeper:
         (folder / "data" / "myid").write_text(f"{number + 1}\n", encoding="ascii")
         (folder / "logback.xml").write_text(LOGBACK, encoding="ascii")
         sync, tick = round(SILENCE_S / TICK_S), int(TICK_S * 1000)
-        config = CONFIG.format(tick=tick, sync=sync, folder=folder, port=self._ports[number], host=HOST) + members
+        config = CONFIG.format(session=int(TTL_S * 1000), tick=tick, sync=sync, folder=folder, port=self._ports[number], host=HOST) + members
         (folder / "zoo.cfg").write_text(config, encoding="utf-8")
         return Node(commands=([*self._command, ":".join([str(folder), *self._jars]), MAIN, str(folder / "zoo.cfg")],), folder=folder)
 
@@ -108,7 +109,7 @@ class ZooKeeper:
 
     def leader(self) -> int | None:
         """The one that says so."""
-        return next((number for number in self._nodes.answering() if self._mode(number) == "leader"), None)
+        return next((number for number in self.answering() if self._mode(number) == "leader"), None)
 
     def elected_at(self, _since: float, old: int) -> float | None:
         """When another first said so."""
@@ -130,28 +131,6 @@ class ZooKeeper:
         finally:
             client.stop()
             client.close()
-
-    # --- what is done to them -------------------------------------------------------------------------------------------------------
-
-    def kill(self, node: int) -> None:
-        """SIGKILL."""
-        self._nodes[node].kill()
-
-    def restart(self, node: int) -> None:
-        """With its data."""
-        self._nodes[node].start()
-
-    def freeze(self, node: int) -> None:
-        """SIGSTOP."""
-        self._nodes[node].freeze()
-
-    def thaw(self, node: int) -> None:
-        """SIGCONT."""
-        self._nodes[node].thaw()
-
-    def stop(self) -> None:
-        """Kill all."""
-        self._nodes.stop()
 
 
 def peer() -> ZooKeeper:
@@ -193,7 +172,6 @@ class ZooDesk:
     def acquire(self, pool: str) -> Seat:
         """The recipe's own waiting."""
         semaphore = self._client.Semaphore(f"/{pool}", self._name, max_leases=POOLS[pool])
-        sessions_lost = self.sessions_lost
         try:
             is_held = semaphore.acquire(timeout=PATIENCE_S)
         except self.denials as error:
@@ -202,7 +180,7 @@ class ZooDesk:
             raise Failed(f"{type(error).__name__}: {error}") from error
         if not is_held:
             raise NoSeat
-        return ZooSeat(self, semaphore, sessions_lost)
+        return ZooSeat(self, semaphore)
 
     def close(self) -> None:
         """End the session."""
@@ -213,10 +191,10 @@ class ZooDesk:
 class ZooSeat:
     """A Semaphore that was acquired."""
 
-    def __init__(self, desk: ZooDesk, semaphore: Any, sessions_lost: int) -> None:
+    def __init__(self, desk: ZooDesk, semaphore: Any) -> None:
         self._desk = desk
         self._semaphore = semaphore
-        self._sessions_lost = sessions_lost
+        self._sessions_lost = desk.sessions_lost
 
     def believed_until(self) -> float | None:
         """Without end while it is connected; not now while it is suspended; None when the session that it was taken in is lost."""
