@@ -134,7 +134,8 @@ class Forked:
         if sys.platform == "linux":
             end = select.poll()  # one for each call: several threads may wait
             end.register(self._pidfd, select.POLLIN)
-            return bool(end.poll(limit_s * 1000))
+            if not end.poll(limit_s * 1000):
+                return False
         return True
 
     def send_signal(self, number: int) -> None:

@@ -320,11 +320,12 @@ class NodeProcess:
 
 def _has_more(pipe: int, limit_s: float) -> bool:
     """Whether there is something to read, or its end, within ``limit_s`` seconds.  On Windows one finds out by reading."""
-    if sys.platform == "win32":
-        return True
-    waiting = select.poll()  # select() knows no descriptor above 1023
-    waiting.register(pipe, select.POLLIN)
-    return bool(waiting.poll(limit_s * 1000))
+    if sys.platform != "win32":
+        waiting = select.poll()  # select() knows no descriptor above 1023
+        waiting.register(pipe, select.POLLIN)
+        if not waiting.poll(limit_s * 1000):
+            return False
+    return True
 
 
 def first_free(host: str) -> socket.socket:
