@@ -14,17 +14,19 @@ import pytest
 from palclient.transport import monotonic
 from tests.chaos.crew import Stuck
 from tests.chaos.history import Line, Turn, turns
+from tests.chaos.worker import Orders
 from tests.compare import __main__ as command
-from tests.compare import episodes, keeping, peer, servers
+from tests.compare import episodes, keeping, peer, servers, worker
 from tests.compare.episodes import CLIENTS, Round
 from tests.compare.judge import Outcome, count, first_seat, measure, most_too_many
 from tests.compare.keeping import Keeper, patiently
-from tests.compare.peer import PATIENCE_S, RACE, WIDE, Absent, Failed, Peer
+from tests.compare.peer import PATIENCE_S, RACE, WIDE, Absent, Failed, NoSeat, Peer
 from tests.compare.systems import SYSTEMS
 from tests.compare.tables import figures, warm_row
 from tests.compare.zookeeper import JARS, jars
 
 SEATS = peer.POOLS[RACE]
+SHORT_S = 0.6
 
 
 # --- options, and what is absent ----------------------------------------------------------------------------------------------------
@@ -219,8 +221,8 @@ def test_seats_that_are_still_taken_when_a_lease_has_passed_are_orphaned(tmp_pat
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of a fifth of a second."""
-    monkeypatch.setattr(keeping, "TTL_S", 0.2)
+    """Leases of less than a second."""
+    monkeypatch.setattr(keeping, "TTL_S", SHORT_S)
     monkeypatch.setattr(keeping, "POLL_S", 0.02)
 
 
@@ -240,10 +242,11 @@ def test_a_lease_is_renewed_while_its_server_has_it_and_is_lost_when_it_has_not(
     keeper = Keeper(lambda _key: there.is_set())
     kept = keeper.keep("x", monotonic())
     first = kept.until
-    assert wait_for(lambda: kept.until > first + 0.2)
+    assert wait_for(lambda: kept.until > first + SHORT_S)
     assert not kept.lost.is_set()
     there.clear()
-    assert wait_for(lambda: kept.believed_until() is None)
+    assert wait_for(kept.lost.is_set)
+    assert kept.until > monotonic(), "its server's word ends it at once, not its time"
     there.set()
     assert kept.believed_until() is None, "what is lost stays lost"
     keeper.close()
@@ -261,8 +264,8 @@ def test_a_lease_that_nobody_confirms_is_believed_for_a_ttl_and_not_longer() -> 
     keeper, began = Keeper(silent), monotonic()
     kept = keeper.keep("x", began)
     assert wait_for(kept.lost.is_set)
-    assert monotonic() - began >= 0.2
-    assert kept.until == pytest.approx(began + 0.2)
+    assert monotonic() - began >= SHORT_S
+    assert kept.until == pytest.approx(began + SHORT_S)
     assert len(asked) > 1
     keeper.close()
 
@@ -286,6 +289,70 @@ def test_a_caller_is_told_the_last_error_when_its_patience_ends(monkeypatch: pyt
     with pytest.raises(Failed, match="last"):
         patiently(fails, monotonic() + 0.05)
     assert patiently(lambda: None, monotonic() + 0.05) is None
+
+
+# --- what a worker writes down ------------------------------------------------------------------------------------------------------
+
+
+class Stub:
+    """A desk with one seat for the asking, which is lost after some looks; an error in the place of either is raised."""
+
+    def __init__(self, *, looks: int = 99, refuses: Exception | None = None, keeps: Exception | None = None) -> None:
+        self._looks = looks
+        self._refuses = refuses
+        self._keeps = keeps
+
+    def acquire(self, _pool: str) -> Stub:
+        """The desk's part."""
+        if self._refuses is not None:
+            raise self._refuses
+        return self
+
+    def believed_until(self) -> float | None:
+        """The seat's part, as all below."""
+        self._looks -= 1
+        return monotonic() + 9 if self._looks >= 0 else None
+
+    def wait_change(self, timeout_s: float) -> None:
+        """Not for long."""
+        threading.Event().wait(timeout_s / 20)
+
+    def give_back(self) -> None:
+        """Or not."""
+        if self._keeps is not None:
+            raise self._keeps
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def written(path: Path, desk: Stub) -> list[Line]:
+    """What one turn at this desk leaves in the diary."""
+    diary = worker.Diary(path)
+    worker.turn(desk, RACE, Orders(loops=1, may_go=True), diary, 0.05)
+    diary._file.close()
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_worker_writes_what_it_believes_look_by_look(tmp_path: Path) -> None:
+    """Belief goes on from look to look, to the return or the loss."""
+    lines = written(tmp_path / "kept", Stub())
+    assert [line["what"] for line in lines][:2] == ["asked", "granted"]
+    assert {line["what"] for line in lines[2:-2]} == {"reading"}
+    assert [line["what"] for line in lines][-2:] == ["returning", "returned"]
+    assert len(of(lines)[0].beliefs()) == len(lines) - 3
+    lost = written(tmp_path / "lost", Stub(looks=3))
+    assert [line["what"] for line in lost] == ["asked", "granted", "reading", "reading", "lost", "returning", "returned"]
+
+
+def test_a_worker_tells_a_full_pool_from_an_error_and_a_return_that_failed(tmp_path: Path) -> None:
+    """As the judge counts them."""
+    outcomes = [
+        counted(*written(tmp_path / f"{number}", desk))
+        for number, desk in enumerate([Stub(refuses=NoSeat()), Stub(refuses=Failed("Gone")), Stub(keeps=Failed("Gone"))])
+    ]
+    assert [outcome.errors for outcome in outcomes] == [0, 1, 1]
+    assert [outcome.acquires for outcome in outcomes] == [0, 0, 1]
 
 
 # --- the tables ---------------------------------------------------------------------------------------------------------------------
