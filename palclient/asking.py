@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -12,7 +13,8 @@ from palclient.core.wire import CheckoutRequest
 from palclient.errors import ClientClosed, ConfigError
 from palclient.models import Event, Holder
 
-MAX_NAME = 100  # characters of a feature, by the protocol
+MAX_NAME, MAX_WORD = 100, 256  # characters of a feature, and of what a holder says of itself, by the protocol
+UNSAYABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # by the protocol, too; the last are bytes that the system could not read
 Listener = Callable[[Event], None]
 PICKLE_ADVICE = "A client belongs to one process and cannot be pickled: make one in the other process, of the same SERVERNAME."
 
@@ -32,6 +34,8 @@ class Defaults:
             raise ConfigError(f"retry must be a RetryPolicy, and is {self.retry!r}.")
         if not isinstance(self.holder, Holder | None):
             raise ConfigError(f"holder must be a Holder, and is {self.holder!r}.")
+        if self.holder is not None:
+            check_holder(self.holder)
 
     def changed(
         self,
@@ -82,6 +86,16 @@ def check_asked(feature: str, count: int, version: str = "0") -> None:
     _check_word("version", version, 'a text such as "2026.1"')
     if type(count) is not int or count < 1:  # True is an int to Python, and no number of seats
         raise ConfigError(f"count must be a whole number of seats from 1, and is {count!r}.")
+
+
+def check_holder(holder: Holder) -> None:
+    """Raise ConfigError for a holder that no server would take down."""
+    for name in ("user", "host", "display", "app"):
+        word = getattr(holder, name)
+        if not isinstance(word, str) or len(word) > MAX_WORD or UNSAYABLE.search(word):
+            raise ConfigError(f"The holder's {name} must be a text of at most {MAX_WORD} characters on one line, and is {word!r}.")
+    if not (holder.user and holder.host and type(holder.pid) is int and holder.pid >= 0):
+        raise ConfigError(f"A holder has a user, a host, and a pid from 0, and this is {holder!r}.")
 
 
 def _check_word(what: str, word: object, shape: str) -> None:

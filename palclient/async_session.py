@@ -34,6 +34,13 @@ class LoopCourier:
     def __init__(self) -> None:
         self.dropped = 0
 
+    def relayed(self, listener: Listener) -> Relay[Event]:
+        """A listener that is called on a loop, whatever thread has an event to tell."""
+        return Relay(lambda event: call_listener(listener, event), self._note_drop)
+
+    def _note_drop(self) -> None:
+        self.dropped += 1
+
     def deliver(self, listener: Listener, event: Event) -> None:
         """A listener of an ``AsyncSession`` is a relay, and never blocks."""
         listener(event)
@@ -49,8 +56,9 @@ class AsyncSession:
         self, config: Config, policy: RetryPolicy, on_event: Listener | None, transport: httpx.AsyncBaseTransport | httpx.AsyncClient | None
     ) -> None:
         self._transport = AsyncTransport() if transport is None else AsyncInjectedTransport(transport)
-        self._relay = None if on_event is None else relayed(on_event)
-        self.session = Session(config, policy, self._relay, self._transport, LoopCourier())
+        self._courier = LoopCourier()
+        self._relay = None if on_event is None else self._courier.relayed(on_event)
+        self.session = Session(config, policy, self._relay, self._transport, self._courier)
         self._drives: set[Drive[Any]] = set()
         self._has_returned_all = False
 
@@ -73,7 +81,7 @@ class AsyncSession:
     async def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
         """Run the checkout, and begin to keep what it brings.  One that is cancelled is given up: the keeper has its id returned."""
         trace, session = flows.Trace(), self.session
-        listener = None if on_event is None else relayed(on_event)
+        listener = None if on_event is None else self._courier.relayed(on_event)
         if listener is not None:
             listener.follow()
         try:
@@ -123,8 +131,3 @@ class AsyncSession:
             yield bell
         finally:
             self.session.watchers.discard(bell.nudge)
-
-
-def relayed(listener: Listener) -> Relay[Event]:
-    """A listener that is called on a loop, whatever thread has an event to tell."""
-    return Relay(lambda event: call_listener(listener, event))

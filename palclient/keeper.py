@@ -8,18 +8,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from palclient import log
 from palclient.core.fit import check_fit, least_ttl_s
 from palclient.core.locate import Means
 from palclient.core.renewal import IDLE_S, Leases, keep_claiming, keep_renewing, keep_returning, keep_watch, until_idle
+from palclient.errors import ClientClosed, PalError
 from palclient.models import Event, Resumed
 from palclient.runner_sync import Loop, Task
 from palclient.transport import AnyTransport, monotonic
 
 MAX_EVENTS = 1000  # not delivered yet; the oldest go first
 JOIN_S = 1.0
+NO_THREAD = "Raise the limit of threads or processes of this user (ulimit -u), or end some of them."
 
 Listener = Callable[[Event], None]
 
@@ -42,7 +45,10 @@ class Keeper:
         self._is_stopped = False
 
     def start(self) -> None:
-        """Start the thread, unless it runs.  It ends by itself when there has been nothing to keep for a while."""
+        """Start the thread, unless it runs.  It ends by itself when there has been nothing to keep for a while.
+
+        Raises PalError when the system gives no thread.
+        """
         with self._lock:
             if self._loop is not None or self._is_stopped:
                 return
@@ -58,7 +64,11 @@ class Keeper:
             self._tasks = tuple(loop.submit(flow, _ended) for flow in flows)
             loop.submit(until_idle(self._leases, now=now), self._rest)
             self._thread = threading.Thread(target=loop.run, name="palclient-keeper", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                self._end()
+                raise PalError(f"There is no thread to keep seats with: {error}.", advice=NO_THREAD) from error
 
     def wake(self) -> None:
         """Have all flows look again.  From any thread; takes no lock."""
@@ -115,8 +125,6 @@ def _warn_of_misfit(ttl_s: float, failover_s: float) -> None:
 
 def _ended(_: object, error: BaseException | None) -> None:
     """A keeper's flow never ends but by ``stop``; should it fail, that must be heard."""
-    from palclient.errors import ClientClosed
-
     if error is not None and not isinstance(error, ClientClosed):
         log.write("critical", "the keeper of the leases failed; they will run out", error=error)
 
@@ -151,9 +159,14 @@ class Courier:
             self.dropped += len(self._queue) == MAX_EVENTS
             self._queue.append((listener, event))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="palclient-events", daemon=True)
-                self._thread.start()
+                self._begin()
             self._something.notify()
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name="palclient-events", daemon=True)
+        with suppress(RuntimeError):  # the system gives no thread: with the next event it is asked again
+            thread.start()
+            self._thread = thread
 
     def stop(self) -> None:
         """End the thread when the queue is empty; does not wait for it: a listener may be slow."""
@@ -169,12 +182,12 @@ class Courier:
                         self._thread = None  # the next event begins another
                         return
                 listener, event = self._queue.popleft()
-            call_listener(listener, event)
+            call_listener(listener, event, BaseException)  # here sys.exit() would end nothing but the telling
 
 
-def call_listener(listener: Listener, event: Event) -> None:
+def call_listener(listener: Listener, event: Event, harmless: type[BaseException] = Exception) -> None:
     """Tell a listener.  What it raises is logged, and does no harm."""
     try:
         listener(event)
-    except Exception as error:  # noqa: BLE001 - it is the application's code, and the seat must not depend on it; it is logged
+    except harmless as error:  # it is the application's code, and the seat must not depend on it; it is logged
         log.write("error", "a listener failed on %r", event, error=error)

@@ -37,9 +37,10 @@ def show_if_asked() -> None:
         return
     from logging import Formatter, NullHandler, StreamHandler, getLogger
 
-    found = getLogger("palclient")
-    if all(isinstance(handler, NullHandler) for handler in found.handlers):
-        shown = StreamHandler()
+    found, shown = getLogger("palclient"), StreamHandler()
+    others = getLogger().handlers if found.propagate else []
+    is_shown = any(getattr(handler, "stream", None) is shown.stream and handler.level <= level for handler in others)
+    if not is_shown and all(isinstance(handler, NullHandler) for handler in found.handlers):
         shown.setFormatter(Formatter("%(asctime)s.%(msecs)03d %(name)s %(levelname)s [%(threadName)s] %(message)s", "%H:%M:%S"))
         found.addHandler(shown)
     found.setLevel(level)
@@ -55,4 +56,7 @@ def write(level: str, message: str, *values: object, error: BaseException | None
     """A line of this level (a word of ``LEVELS``), if anybody logs; ``error`` is shown with its traceback."""
     found = logger()
     if found is not None:
-        found.log(LEVELS[level], message, *values, exc_info=error)
+        try:
+            found.log(LEVELS[level], message, *values, exc_info=error)
+        except Exception as failure:  # noqa: BLE001 - a handler or filter of the application's, and no seat may depend on it; the log itself cannot take it
+            sys.excepthook(type(failure), failure, failure.__traceback__)

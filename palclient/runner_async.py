@@ -141,15 +141,15 @@ async def turn() -> None:
 class Relay(Generic[Value]):
     """Hands values that come from any thread to one function, in order, on a loop: that of its maker, or of whoever called ``follow`` last.
 
-    What comes while that loop has ended, or before there is one, is delivered on the next.  The oldest go first when there are too many.
+    What comes while that loop has ended, or before there is one, is delivered on the next.  The oldest go first when there are too many: ``on_drop`` is told of each.
     """
 
-    def __init__(self, take: Callable[[Value], None]) -> None:
+    def __init__(self, take: Callable[[Value], None], on_drop: Callable[[], None]) -> None:
         self._take = take
+        self._on_drop = on_drop
         self._queue: deque[Value] = deque(maxlen=MAX_WAITING)
         self._is_scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.dropped = 0
 
     def follow(self) -> None:
         """Deliver on the running loop from now on."""
@@ -160,7 +160,8 @@ class Relay(Generic[Value]):
 
     def __call__(self, value: Value) -> None:
         """Queue a value; never blocks."""
-        self.dropped += len(self._queue) == MAX_WAITING
+        if len(self._queue) == MAX_WAITING:
+            self._on_drop()
         self._queue.append(value)
         self._schedule()
 

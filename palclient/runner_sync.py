@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic
 
 from palclient import log
@@ -179,7 +180,6 @@ class Loop:
 
     def run(self) -> None:
         """Drive what is submitted, until ``stop``; then every flow that is left is closed and its end told with ClientClosed."""
-        self._wakeup.open()
         ready: Collection[int] = NOTHING
         try:
             while self._admit():
@@ -194,6 +194,9 @@ class Loop:
 
     def _admit(self) -> bool:
         """Begin what was submitted.  Returns whether to go on."""
+        if self._wakeup.fd < 0:
+            with suppress(OSError):  # descriptors have run out: waits are short until there are some again
+                self._wakeup.open()
         with self._lock:
             submitted, self._submitted = self._submitted, []
             if self._is_stopped:
@@ -231,7 +234,7 @@ class Loop:
         """Wait for the first thing to do."""
         before = self._clock()
         timeout_s = max(0.0, min((task.due for task in self._tasks), default=NEVER) - before)
-        timeout_s = min(timeout_s, LONG_SLICE_S)
+        timeout_s = min(timeout_s, SLICE_S if self._wakeup.fd < 0 else LONG_SLICE_S)
         ready = wait([exchange for task in self._tasks for exchange in task.exchanges], self._wakeup, timeout_s)
         late_s = self._clock() - before - timeout_s
         if late_s > LATE_S and self._on_late is not None:

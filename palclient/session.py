@@ -10,11 +10,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from palclient import lifetime, log
-from palclient.asking import Wanted, closed
+from palclient.asking import MAX_WORD, UNSAYABLE, Wanted, closed
 from palclient.core import checkout as flows
 from palclient.core.flow import Flow
 from palclient.core.lease import LeaseRecord
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from palclient.config import Config
 
 PATIENT_TTL_S = 12.0  # its twelfth, T, is a second
+UNKNOWN = "unknown"
 CHECKIN_S = 2.0  # a return takes no longer, in any weather; the keeper goes on with it
 Held = TypeVar("Held")
 
@@ -128,9 +130,7 @@ class Session:
         """A checkout ended without a lease: if it was interrupted, or never answered, the seat must not stay taken."""
         self._listeners.pop(lease_id, None)
         if self.leases.remove(lease_id) is not None or trace.may_be_taken:
-            self.leases.give_up(lease_id, now=monotonic())
-            if not self.is_closed:
-                self.keeper.start()
+            self._give_up(lease_id)
         self._asked.discard(lease_id)
 
     def give_back(self, lease_id: str) -> None:
@@ -155,9 +155,15 @@ class Session:
         """What is not among those that a master has taken back, the keeper goes on with."""
         is_confirmed = lease_id in taken_back
         if not is_confirmed:
-            self.leases.give_up(lease_id, now=monotonic())
-            self.keeper.start()
+            self._give_up(lease_id)
         self._tell(Returned(lease_id=lease_id, confirmed=is_confirmed))
+
+    def _give_up(self, lease_id: str) -> None:
+        """Have the keeper bring it back, until a master has confirmed it or the ttl has settled it."""
+        self.leases.give_up(lease_id, now=monotonic())
+        if not self.is_closed:
+            with suppress(PalError):  # without a thread it waits for the next keeper, or for the exit
+                self.keeper.start()
 
     def close(self, timeout_s: float = CHECKIN_S) -> None:
         """Return everything in one request, and stop the threads."""
@@ -204,9 +210,9 @@ class Session:
         lease_id = getattr(event, "lease_id", None)
         if self._on_event is not None:
             self._courier.deliver(self._on_event, event)
-        listeners = list(self._listeners.values()) if lease_id is None else [self._listeners[lease_id]] if lease_id in self._listeners else []
-        for listener in listeners:
-            self._courier.deliver(listener, event)
+        for listener in list(self._listeners.values()) if lease_id is None else [self._listeners.get(lease_id)]:
+            if listener is not None:
+                self._courier.deliver(listener, event)
         if isinstance(event, Returned):
             self._listeners.pop(event.lease_id, None)
         elif isinstance(event, MasterChanged):
@@ -232,6 +238,12 @@ def _luck() -> float:
 
 
 def _this_process() -> Holder:
-    user = os.environ.get("USERNAME") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+    user = os.environ.get("USERNAME") or os.environ.get("USER") or os.environ.get("LOGNAME") or UNKNOWN
     app = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119  # pathlib would be imported for this alone
-    return Holder(user=user, host=socket.gethostname(), display=os.environ.get("DISPLAY", ""), pid=os.getpid(), app=app)
+    display = os.environ.get("DISPLAY", "")
+    return Holder(user=_fit(user), host=_fit(socket.gethostname() or UNKNOWN), display=_fit(display), pid=os.getpid(), app=_fit(app))
+
+
+def _fit(word: str) -> str:
+    """What the system says, as the protocol can say it: no odd name keeps anybody from a seat."""
+    return UNSAYABLE.sub("?", word[:MAX_WORD])

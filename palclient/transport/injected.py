@@ -103,8 +103,11 @@ class InjectedExchange:
         if self._sent_at is None:
             self._sent_at = now
             self.due = self.call.answer_by
-            self._wakeup.open()
-            self._send(self.call, now, self._ended)
+            try:
+                self._wakeup.open()
+                self._send(self.call, now, self._ended)
+            except (OSError, RuntimeError) as error:  # descriptors, or threads, have run out
+                return failure(self.call, Trouble(Outcome.UNREACHABLE, str(error)))
         if self._end is None and now >= self.call.answer_by:
             return silence(self.call, now, now - self._sent_at)
         return self._end

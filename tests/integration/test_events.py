@@ -102,6 +102,21 @@ def test_a_listener_that_raises_is_logged_and_hears_the_next_event(caplog: pytes
     assert "Acquired(" in caplog.text
 
 
+def test_a_listener_that_wants_to_end_the_program_hears_the_next_event_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """api: what it raises is logged and does no harm; ``sys.exit()`` on a thread of ours would end nothing but the telling."""
+    heard: list[Event] = []
+
+    def leave(event: Event) -> None:
+        heard.append(event)
+        sys.exit("enough")
+
+    with caplog.at_level(logging.ERROR, logger="palclient"), master() as (_, servername), Client(servername, on_event=leave) as client:
+        with client.checkout("X"):
+            pass
+        wait_until(lambda: len(heard) == 2, "both events are told")
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["enough", "enough"]
+
+
 def test_a_listener_may_call_the_api() -> None:
     """api: a callback may call the API; here a lease is checked out, looked at and returned, and the client is closed."""
     client: Client
@@ -241,6 +256,44 @@ def test_the_environment_can_have_the_lines_shown(level: str, seen: bool) -> Non
     assert ("palclient INFO" in child.complained and "Acquired(" in child.complained) is seen
     assert ("PUT /v1/checkouts/" in child.complained) is (level == "debug")
     assert not child.complained if not seen else ": 201" in child.complained or level != "debug"
+
+
+LOUD = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, stream=getattr(sys, sys.argv[2]))
+from palclient import Client
+with Client(sys.argv[1]) as client, client.checkout("X"):
+    pass
+"""
+
+
+@pytest.mark.parametrize("stream", ["stderr", "stdout"])
+def test_lines_that_the_application_shows_on_standard_error_are_not_shown_there_twice(stream: str) -> None:
+    """Issue "the client in full": ``PALCLIENT_LOG=debug``; an application that logs elsewhere does not keep them from standard error."""
+    with master() as (_, servername), Child(LOUD, servername, stream, environment={"PALCLIENT_LOG": "debug"}) as child:
+        assert child.end() == 0
+    assert child.complained.count("PUT /v1/checkouts/") == 1
+
+
+def test_a_handler_of_the_log_that_raises_is_told_of_and_costs_no_seat(capsys: pytest.CaptureFixture[str]) -> None:
+    """Issue "the client in full": what an application does with a word of ours harms nothing; here on every thread that has one."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ZeroDivisionError(record.levelname)
+
+    log, broken = logging.getLogger("palclient"), Broken()
+    log.addHandler(broken)
+    before = log.level
+    log.setLevel(logging.DEBUG)
+    try:
+        with master(b"0.6") as (_, servername), Client(servername) as client, client.checkout("X") as lease:
+            wait_until(lambda: client.counters.renewals >= 3, "three renewals")
+            lease.ensure_held()
+    finally:
+        log.removeHandler(broken)
+        log.setLevel(before)
+    assert "ZeroDivisionError: DEBUG" in capsys.readouterr().err
 
 
 def test_a_loss_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from palclient import AsyncClient, Client
-from palclient.asking import MAX_NAME, check_asked, checked_timeout
+from palclient import AsyncClient, Client, Holder
+from palclient.asking import MAX_NAME, MAX_WORD, check_asked, check_holder, checked_timeout
 from palclient.errors import ConfigError
 
 
@@ -37,6 +37,36 @@ def test_a_version_that_is_no_text_is_refused(version: Any) -> None:
     with pytest.raises(ConfigError, match="version"):
         check_asked("X", 1, version)
     check_asked("X", 1, "1" * MAX_NAME)
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        Holder(user="", host="pc7"),
+        Holder(user="ann", host=""),
+        Holder(user="ann", host="pc7", app="two\nlines"),
+        Holder(user="a" * (MAX_WORD + 1), host="pc7"),
+        Holder(user="ann", host="pc7", display="\udcff"),
+        Holder(user="ann", host="pc7", pid=-1),
+        Holder(user="ann", host=7),  # type: ignore[arg-type]
+    ],
+)
+def test_a_holder_that_no_server_would_take_down_is_refused(holder: Holder) -> None:
+    """Protocol, checkouts: at most 256 characters on one line, and a server is not blamed for the caller's slip."""
+    with pytest.raises(ConfigError, match=r"older"):
+        Client("1@a", holder=holder)
+    check_holder(Holder(user="\N{DEVANAGARI LETTER KA}\N{ZERO WIDTH JOINER}", host="pc7" * 80))
+
+
+def test_a_user_whose_name_the_system_cannot_read_gets_a_seat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protocol, checkouts: what is found in the environment is made to fit; nobody can be asked to mend it."""
+    monkeypatch.setenv("USERNAME", "ann\udcff")
+    monkeypatch.setenv("DISPLAY", "x" * 300)
+    monkeypatch.setattr("sys.argv", ["/opt/two\nlines"])
+    monkeypatch.setattr("socket.gethostname", lambda: "")
+    holder = Client("1@a")._home.open().holder
+    check_holder(holder)
+    assert (holder.user, holder.host, holder.app) == ("ann?", "unknown", "two?lines")
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
