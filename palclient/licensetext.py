@@ -31,6 +31,8 @@ _CONTINUED = re.compile(rf"\\([{_BLANKS}]*)\Z")
 _COMMENT = re.compile(rf"[{_BLANKS}]*+#").match
 _DECIMAL = re.compile(rf"[{_BLANKS}]*+#\d+(?:[{_BLANKS}]|\Z)").match  # inside a record: a host ID
 _GOES_ON = re.compile(rf'[{_BLANKS}]|"|(?!(?i:SERVERNAME)=)[A-Za-z_]++=').match  # how the rest of a line starts that was broken without a backslash
+_REMARK = re.compile(r"#(?!\d+\Z)").match
+_LICENSING = frozenset("FEATURE INCREMENT UPGRADE PACKAGE".split())  # are served all the same
 _BROKEN = re.compile(rf"\n[{_BLANKS}]*+")  # inside a word: a quoted text that goes on in the next line
 _TYPESET = re.compile("[\u00a0\u2010-\u201f\u2007\u200b\u202f\ufeff\uff1d\x91-\x97]")  # the last seven: quotes and dashes of Windows' code page
 
@@ -248,7 +250,19 @@ def _record(pieces: list[_Piece], findings: Findings) -> Iterator[Record]:
         number = bisect_right(offsets, match.start()) - 1
         words.append(_word(match[0], pieces[number].line, match.start() - offsets[number] + 1, findings))
     if words:
-        yield Record(words=tuple(words))
+        yield Record(words=_without_remark(words, findings))
+
+
+def _without_remark(words: list[Word], findings: Findings) -> tuple[Word, ...]:
+    """The words of a record without those behind a ``#``, unless it begins a host ID: of a group, they would be members."""
+    remarks: dict[int, int] = {}
+    for number, word in enumerate(words):
+        if number and _REMARK(word.text) and not word.is_quoted:
+            remarks.setdefault(word.line, number)
+    find = findings.warning if words[0].upper in _LICENSING else findings.error
+    for number in remarks.values():
+        find(words[number], "A comment stands at the end of the line.", "License servers take it for a part of the line. Give it a line of its own.")
+    return tuple(word for number, word in enumerate(words) if number < remarks.get(word.line, len(words)))
 
 
 def _word(raw: str, line: int, column: int, findings: Findings) -> Word:

@@ -154,7 +154,8 @@ def _other(record: Record, findings: Findings) -> Iterator[OtherOption]:
         yield OtherOption(keyword=record.keyword, arguments=tuple(word.text for word in record.rest), line=first.line)
         return
     near = difflib.get_close_matches(first.upper[:40], sorted(_KEYWORDS), n=1)
-    findings.error(first, f"There is no option {shown(first.text)}.", f"Was {near[0]} meant?" if near else "The line does nothing.")
+    advice = "A comment starts with '#'." if first.text.startswith((";", "//")) else f"Was {near[0]} meant?" if near else "The line does nothing."
+    findings.error(first, f"There is no option {shown(first.text)}.", advice)
 
 
 def _add_group(record: Record, groups: dict[tuple[str, str], OptionGroup], findings: Findings) -> None:

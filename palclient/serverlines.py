@@ -87,6 +87,9 @@ def _server_options(words: tuple[Word, ...], findings: Findings) -> tuple[int | 
                 advice = f"Write: SERVER HOST HOSTID {shown(word.text)} {shown(early.text)}"
                 findings.error(early, f"{shown(early.key or early.text)} stands before the port.", advice)
             continue
+        elif word.upper in _INTERVAL_KEYS:
+            findings.error(word, f"No number of seconds stands behind {shown(word.text)}.", f"Write it without blanks: {shown(word.text)}=20")
+            break
         else:
             findings.error(
                 word,
@@ -134,15 +137,22 @@ def read_vendor(record: Record, findings: Findings) -> VendorLine | None:
             what = f"{shown(word.text)} is one thing too many on a {record.keyword} line."
             findings.warning(word, what, "A path, OPTIONS=FILE and PORT=NUMBER may stand there.")
         else:
-            places[place] = word, word.value if word.key.upper() == place else word.text
+            places[place] = word, _behind(word, place)
     path, options = (places[place][1] if place in places else None for place in ("PATH", "OPTIONS"))
     port = _port(*places["PORT"], findings) if "PORT" in places else None
     return VendorLine(name=words[0].text, path=path, options=options, port=port, line=record.words[0].line)
 
 
+def _behind(word: Word, key: str) -> str:
+    """What stands behind ``KEY=``, which may be in quotes as a whole; all of a word without."""
+    name, sign, value = word.text.partition("=")
+    return value if sign and name.upper() == key else word.text
+
+
 def _vendor_place(word: Word, taken: Collection[str]) -> str:
-    if word.key.upper() in {"OPTIONS", "PORT"}:
-        return word.key.upper()
+    for key in ("OPTIONS", "PORT"):
+        if _behind(word, key) != word.text:
+            return key
     if word.text.isdecimal() and not word.is_quoted:
         return "PORT"
     return "OPTIONS" if "PATH" in taken else "PATH"

@@ -117,12 +117,14 @@ def _found(options: argparse.Namespace) -> list[tuple[str, list[str], Problem]]:
 
             problems += servername_problems(license_file, read_ini(options.ini).servername())
         lines = lines_of(license_file.text)
-        found += [(options.file, lines, problem) for problem in sorted(problems, key=lambda problem: problem.line)]
+        found += [(options.file, lines, problem) for problem in sorted(problems, key=lambda problem: (problem.line, problem.column))]
     if options.options:
         rules = read_options_file(options.options)
         more = options_problems(rules, license_file) if license_file is not None else ()
         lines = lines_of(rules.text)
-        found += [(options.options, lines, problem) for problem in sorted([*rules.problems, *more], key=lambda problem: problem.line)]
+        found += [
+            (options.options, lines, problem) for problem in sorted([*rules.problems, *more], key=lambda problem: (problem.line, problem.column))
+        ]
     return found
 
 

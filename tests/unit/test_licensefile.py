@@ -70,6 +70,11 @@ def test_a_file_that_says_no_interval_has_twenty_seconds() -> None:
     assert read("").heartbeat_interval_s == 20
 
 
+def test_an_interval_with_blanks_around_its_sign_is_told_once() -> None:
+    """T10."""
+    assert said(SERVERS.replace("INTERVAL=10", "INTERVAL = 10")) == ["1:50 error: No number of seconds stands behind HEARTBEAT_INTERVAL."]
+
+
 def test_the_older_word_for_the_interval_is_read() -> None:
     """T10."""
     assert read(SERVERS.replace("HEARTBEAT_INTERVAL", "SERVER_TIMEOUT")).servers[0].heartbeat_interval_s == 10
@@ -114,6 +119,14 @@ def test_a_comment_in_a_broken_line_ends_where_it_ends() -> None:
     """Issue 6: comments.  Its own backslash, left over from the line that it was, takes nothing along."""
     license_file = read(f"{SERVERS}FEATURE A palisade 8.0 \\\n# permanent 3 \\\n  permanent 5 {SIGN}\n")
     assert [line.count for line in license_file.features] == [5]
+
+
+def test_a_comment_at_the_end_of_a_line_is_told_once_and_no_part_of_it() -> None:
+    """Grammar: a comment is a line.  What goes on below belongs to the line all the same."""
+    text = f'SERVER lic1 #386956968 27000 # our first one\nVENDOR palisade\nFEATURE A palisade 8.0 permanent 5 {SIGN} # of Bob\'s \\\n HOSTID=ANY NOTICE="# 1"\n'
+    assert said(text) == ["1:30 error: A comment stands at the end of the line.", "3:54 warning: A comment stands at the end of the line."]
+    (line,) = read(text).features
+    assert (line.hostid, line.attribute("NOTICE")) == ("ANY", "# 1")
 
 
 def test_a_quoted_text_may_go_on_without_a_backslash() -> None:
@@ -232,6 +245,8 @@ def test_a_vendor_line_has_keywords_too() -> None:
     """Issue 6: VENDOR."""
     license_file = read("SERVER h ANY\nvendor d options=/opt/d.opt PORT=1701\n")
     assert [(v.path, v.options, v.port) for v in license_file.vendors] == [(None, "/opt/d.opt", 1701)]
+    (vendor,) = read('SERVER h ANY\nVENDOR d "options=C:\\Program Files\\d.opt" "port=1701"\n').vendors
+    assert (vendor.path, vendor.options, vendor.port) == (None, r"C:\Program Files\d.opt", 1701)
     assert said("SERVER h ANY\nVENDOR d PORT=0\n") == ["2:10 error: There is no port 0."]
     assert said("SERVER h ANY\nVENDOR d a b c\n") == ["2:14 warning: c is one thing too many on a VENDOR line."]
     assert said("SERVER h ANY\nVENDOR d\nVENDOR\nVENDOR d\n") == [

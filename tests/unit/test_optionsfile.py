@@ -52,6 +52,18 @@ def test_each_rule_is_read(text: str, rule: OptionRule) -> None:
     assert only(text) == rule
 
 
+def test_a_comment_at_the_end_of_a_line_has_no_members_of_a_group() -> None:
+    """G7: a comment is a line, which starts with a '#'."""
+    text = 'GROUP a ann # the boss\nINCLUDE f USER ann # too\nEXCLUDE f USER "#ann"\n; another\n'
+    assert read(text).members("GROUP", "a") == ("ann",)
+    assert [rule.name for rule in read(text).rules] == ["ann", "#ann"]
+    assert said(text) == [
+        "1:13 error: A comment stands at the end of the line.",
+        "2:20 error: A comment stands at the end of the line.",
+        "4:1 error: There is no option ;.",
+    ]
+
+
 def test_groups_of_one_name_are_one_group() -> None:
     """G7: GROUP and HOST_GROUP; a line may go on."""
     options = read("# who\r\nGROUP a ann \\\r\n  bob\r\nHOST_GROUP a pc1\r\nGROUP a cleo\r\nMAX 1 f GROUP a\r\n")
