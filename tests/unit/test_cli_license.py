@@ -262,7 +262,7 @@ def test_lint_speaks_to_machines(license_dat: Path, capsys: pytest.CaptureFixtur
 def test_lint_goes_through_each_line_from_left_to_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Issue 6: what the file says, and what the day makes of it."""
     (folder / "one.dat").write_text("SERVER h ANY 1\nVENDOR v\nFEATURE f v 1.0 1-jan-2020 1 odd SIGN=1\n")
-    main(["license", "lint", "one.dat", "--json"])
+    cli.main(["license", "lint", "one.dat", "--json"])
     assert [problem["column"] for problem in json.loads(capsys.readouterr().out)["problems"]] == [1, 30]
 
 
