@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -197,14 +198,18 @@ def _read(name: str) -> bytes:
 
 def _whole(least: int, most: int) -> Any:
     def whole_number(text: str) -> int:
-        if not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!a} is no whole number from {least} to {most}")
         return int(text)
 
     return whole_number
 
 
 def _seconds(text: str) -> float:
-    if not 0 < float(text) <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 3600 seconds")
-    return float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!a} is no number of seconds, more than 0 and at most 3600")
+    return seconds

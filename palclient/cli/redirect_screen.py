@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _REDRAW_S = 0.1
 _SHOWN = 20  # files of each kind that are named; the table for machines has all of them
 _COLUMNS = ("path", "status", "why", "reason", "line", "old", "new", "warnings")
+_HEAD = ",".join(_COLUMNS).encode("utf-8-sig")
 _COMMON = {Why.NO_SERVERNAME: "no SERVERNAME", Why.OTHER_SERVERNAME: "another SERVERNAME than --from names"}  # in many files of a healthy fleet
 
 
@@ -108,8 +110,16 @@ def _quoted(path: str) -> str:
 
 
 def open_table(path: str) -> TextIO:
-    """The file for the table, before anything is done: a run whose result cannot be kept is not begun.  Raises ``ConfigError``."""
+    """The file for the table, before anything is done: a run whose result cannot be kept is not begun.  Raises ``ConfigError``.
+
+    Only an earlier table is overwritten: a slip of the pen must not cost an INI file or the journal.
+    """
     try:
+        if Path(path).is_file():
+            with open(path, "rb") as file:
+                head = file.read(len(_HEAD))
+            if head not in {b"", _HEAD}:
+                raise FileExistsError(None, "there is such a file, and it is no report")
         return open(path, "w", encoding="utf-8-sig", errors="backslashreplace", newline="")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

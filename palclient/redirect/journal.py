@@ -7,7 +7,6 @@ and after; the rest says what became of them.  A run that was killed leaves thos
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import sys
@@ -145,7 +144,7 @@ def _no_journal(path: str, line: int) -> ConfigError:
 
 def _unwritable(path: str, error: OSError | ValueError) -> ConfigError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    is_taken = isinstance(error, OSError) and error.errno == errno.EEXIST
+    is_taken = os.path.lexists(path)
     advice = "Each run needs a journal of its own: name a new file." if is_taken else "Name another file with --journal, on a disk with room."
     return ConfigError(f"{path}: the journal cannot be written: {reason}. No INI file was changed.", path=path, advice=advice)
 

@@ -110,6 +110,9 @@ def test_one_failure_is_1_and_the_others_are_changed(tool: Tool) -> None:
         ["--to", NEW, "--path-timeout", "0", "x.ini"],
         ["--to", NEW, "--list", "missing.txt"],
         ["--to", NEW, "--report", "no/report.csv", "x.ini"],
+        ["--to", NEW, "--report", "x.ini", "."],
+        ["--to", NEW, "--jobs", "²", "x.ini"],
+        ["--to", NEW, "--path-timeout", "soon", "x.ini"],
         ["--to", NEW, "--journal", "x.ini/journal", "x.ini"],
         ["--undo", "missing.jsonl"],
         ["--undo", "x.ini"],
@@ -123,6 +126,7 @@ def test_wrong_usage_is_2_and_touches_nothing(tool: Tool, words: list[str]) -> N
     said = tool(*words)
     assert (said.code, said.out, path.read_text()) == (2, "", TEXT)
     assert said.err
+    assert "invalid" not in said.err  # argparse would name a function of the program
 
 
 def test_a_spec_that_is_refused_shows_the_caret(tool: Tool) -> None:
@@ -202,6 +206,8 @@ def test_a_report_is_a_table_of_all_files_whatever_their_names(tool: Tool) -> No
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"changed"}
     assert "with,comma.ini" in " ".join(row["path"] for row in rows)
+    assert tool("--to", NEW, "--report", "report.csv", "with,comma.ini").code == 0
+    assert len((tool.folder / "report.csv").read_bytes().splitlines()) == 2
 
 
 def test_a_thousand_failures_are_not_a_thousand_lines(tool: Tool) -> None:
