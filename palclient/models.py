@@ -118,7 +118,8 @@ class Probe:
 
     ``asked`` names the request, ``began_s`` counts from the start of the call, ``took_s`` from the start of this request.  ``outcome`` is a short word of
     the protocol page (``refused``, ``timed out``, ``no-quorum`` ...), ``detail`` the server's or the system's own words.
-    ``answered`` says whether the node itself replied.
+    ``answered`` says whether the node itself replied.  Where there is too much to tell one by one, an entry stands for the first and ``times - 1`` more of one
+    address that ended alike: ``took_s`` and ``detail`` are those of the last.
     """
 
     endpoint: Endpoint
@@ -128,6 +129,7 @@ class Probe:
     outcome: str
     detail: str
     answered: bool
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,8 @@ def _shown(ports: list[Endpoint]) -> str:
 
 def _last_word(probes: list[Probe]) -> str:
     last = _last(probes)
-    times = f", asked {len(probes)} times" if len(probes) > 1 else ""
+    count = sum(probe.times for probe in probes)
+    times = f", asked {count} times" if count > 1 else ""
     return f"{last.outcome} after {last.took_s:.2f} s ({last.detail}){times}" if last.detail else f"{last.outcome} after {last.took_s:.2f} s{times}"
 
 

@@ -13,13 +13,13 @@ The rules, in the order in which they come up:
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
 from palclient.core import topology as known
 from palclient.core.flow import Answered, Call, Event, Failed, Flow, Outcome, Step
 from palclient.core.members import NotOursError
+from palclient.core.probes import Probes
 from palclient.core.retry import CONNECT_S, JITTER, Luck, RetryPolicy, attempt_s
 from palclient.core.topology import FellSilent, Knowledge
 from palclient.core.wire import MAX_PARK_S, Parking, Problem, Reply, Request, decode, describe, encode
@@ -28,7 +28,6 @@ from palclient.models import Probe
 WORD_S = 0.25  # a node that has not said a word yet is to say it this long before the deadline
 LAST_WORDS_S = 0.05  # what the runner may take to tell of calls that ended with the deadline: how far each had come
 STAGGERS = 4  # at least so many fit into the time there is, so that every node is asked within it
-MAX_PROBES = 60  # remembered for the error; the oldest go first
 OUR_FAULT = frozenset({"bad-request", "too-large", "unsupported-version"})  # no other node would answer otherwise
 
 
@@ -121,7 +120,7 @@ class Pursuit:
         self.nodes = [_Node() for _ in topology.nodes]
         self.open: dict[int, _Open] = {}
         self.cancelled: list[int] = []
-        self.probes: deque[Probe] = deque(maxlen=MAX_PROBES)
+        self.probes = Probes()
         self.order = topology.order
         self.target = self.order[0]  # asked alone until widen_at
         self.more_at = -inf  # when the next node may be asked that was not asked yet
@@ -377,7 +376,7 @@ class Pursuit:
             self._note(asked, now, Outcome.TIMED_OUT.value, "held the request" if asked.parking else "no answer", answered=False)
         heard = sum(node.spoke for node in self.nodes)
         return Unanswered(
-            probes=tuple(self.probes),
+            probes=self.probes.told(),
             heard=heard,
             master_named=any(node.names_master for node in self.nodes),
             may_have_acted=self.may_have_acted,
@@ -386,7 +385,7 @@ class Pursuit:
         )
 
     def _note(self, asked: _Open, now: float, outcome: str, detail: str, *, answered: bool) -> None:
-        self.probes.append(
+        self.probes.add(
             Probe(
                 endpoint=asked.call.endpoint,
                 asked=describe(self.request),
