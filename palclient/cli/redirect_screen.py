@@ -75,7 +75,7 @@ def summarize(report: RedirectReport, *, command: str, is_undo: bool = False, is
         complain(f"note: {note}")
     speak = say if to_stdout else complain
     speak(_numbers(report, is_undo=is_undo, is_trial=is_trial))
-    if report.journal is not None:
+    if report.journal is not None and any(outcome.status is Status.CHANGED or outcome.why is Why.SILENT for outcome in report.outcomes):
         speak(shown(f"To go back: {command} --undo {_quoted(report.journal)}"))
 
 

@@ -191,6 +191,22 @@ def test_json_has_every_file(tool: Tool) -> None:
 
 
 @posix
+def test_where_nothing_was_written_there_is_no_way_back(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6: a run that failed at every file does not ask to be undone."""
+    path = tool.ini()
+    flushed: list[int] = []
+
+    def flush(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) > 1:  # the first is the journal
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    said = tool("--to", NEW, path.name)
+    assert (said.code, path.read_text(), "To go back" in said.out) == (1, TEXT, False)
+
+
+@posix
 def test_a_report_is_a_table_of_all_files_whatever_their_names(tool: Tool) -> None:
     """R6: for spreadsheets."""
     tool.ini()
