@@ -16,6 +16,7 @@ from palclient.keeper import Listener, call_listener
 from palclient.models import Event
 from palclient.runner_async import Bell, Drive, Relay, turn
 from palclient.session import CHECKIN_S, Session
+from palclient.transport import monotonic
 from palclient.transport.async_injected import AsyncInjectedTransport
 from palclient.transport.async_transport import AsyncTransport
 
@@ -110,13 +111,14 @@ class AsyncSession:
         if self.is_foreign:
             return
         self.session.is_closed = True
+        until = monotonic() + CHECKIN_S
         for drive in tuple(self._drives):
             drive.stop(closed())
         for _ in range(TURNS):  # whoever was in the middle of a checkout gives it up now
             await turn()
-        self.session.keeper.stop()
+        self.session.keeper.stop(CHECKIN_S / 2)
         self._has_returned_all = True
-        await self.run(self.session.returning_all(CHECKIN_S))
+        await self.run(self.session.returning_all(until))
         self.session.end()
         if isinstance(self._transport, AsyncInjectedTransport):
             await self._transport.aclose()

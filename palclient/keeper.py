@@ -21,7 +21,6 @@ from palclient.runner_sync import Loop, Task
 from palclient.transport import AnyTransport, monotonic
 
 MAX_EVENTS = 1000  # not delivered yet; the oldest go first
-JOIN_S = 1.0
 NO_THREAD = "Raise the limit of threads or processes of this user (ulimit -u), or end some of them."
 
 Listener = Callable[[Event], None]
@@ -75,13 +74,13 @@ class Keeper:
         for task in self._tasks:
             task.wake()
 
-    def stop(self) -> None:
-        """End the thread; waits for it for 1 s at most."""
+    def stop(self, within_s: float) -> None:
+        """End the thread; waits for it for so long at most."""
         with self._lock:
             self._is_stopped = True
             thread = self._end()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(JOIN_S)
+            thread.join(within_s)
 
     def forget(self) -> None:
         """In a forked child, where the thread does not exist."""

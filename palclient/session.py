@@ -170,15 +170,15 @@ class Session:
         if self.is_foreign:
             return
         self.is_closed = True
-        self.keeper.stop()
-        run(self.returning_all(timeout_s), self.transport)
+        until = monotonic() + timeout_s
+        self.keeper.stop(timeout_s / 2)  # it may hang in the application's own handler of the log
+        run(self.returning_all(until), self.transport)
         self.end()
 
-    def returning_all(self, timeout_s: float) -> Flow[None]:
+    def returning_all(self, until: float) -> Flow[None]:
         """The flow of returning everything, in as few requests as can be: also what is being asked for, which is refused from then on."""
         ids = tuple({**dict.fromkeys(tuple(self._asked)), **dict.fromkeys(self.leases.ids())})
         kept = frozenset(lease_id for lease_id in ids if self.leases.remove(lease_id) is not None)  # of the others it was told before
-        until = monotonic() + timeout_s
         while ids and (now := monotonic()) < until:
             batch, ids = ids[:MAX_IDS], ids[MAX_IDS:]
             taken = yield from flows.give_back(batch, self.means, now=now, timeout_s=until - now)

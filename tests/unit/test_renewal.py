@@ -357,6 +357,21 @@ def test_a_lost_lease_is_claimed_again_when_the_triad_is_back() -> None:
     assert record.is_valid(keeping.net.now)
 
 
+def test_a_lost_lease_is_claimed_again_over_a_network_that_is_slower_than_a_first_attempt() -> None:
+    """Design, "What became of the plan": behind a network slower than a twelfth of the ttl no claim would ever be answered in time."""
+    keeping = Keeping(ttl_s=6.0)
+    keeping.hold("a")
+    for name in ("primary", "secondary", "tertiary"):
+        keeping.triad.says(name, down())
+    keeping.until(60.0)
+    slow = replace(master(9), ttl_s=6.0)
+    serve = slow.serve
+    assert serve is not None
+    keeping.triad.says("primary", replace(slow, serve=lambda part, call, now: replace(serve(part, call, now), after_s=0.8)))
+    keeping.until(66.0)
+    assert len(keeping.told(Reacquired)) == 1
+
+
 def test_a_word_that_is_older_than_a_claim_does_not_count_against_it() -> None:
     """An answer to a renewal that was sent before the seat was granted anew says nothing about the new grant."""
     keeping = Keeping()
