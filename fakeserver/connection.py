@@ -42,6 +42,7 @@ class NodeProtocol(H11Protocol):
         self._is_answering = False
         self._give_up: Callable[[], None] | None = None
         self._later = b""
+        self._has_heard_all = False
 
     def connection_made(self, transport: Any) -> None:
         """As uvicorn's own."""
@@ -50,6 +51,8 @@ class NodeProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's own, but for plain requests."""
+        if self._has_heard_all:
+            return
         if self._is_answering:  # one after the other; what comes meanwhile is not much, since no more is read
             self._later += data
             self.flow.pause_reading()
@@ -91,7 +94,15 @@ class NodeProtocol(H11Protocol):
             self.data_received(later)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be read with a problem, as everything that is refused, and hang up."""
+        """Answer what cannot be read with a problem, as everything that is refused, and hang up.
+
+        What follows the last request of a connection (RFC 9112, 9.6) is not for reading: that request is answered, and the rest dropped.
+        """
+        cycle: Any = self.cycle  # None before the first
+        is_under_way = cycle is not None and not cycle.response_complete
+        if is_under_way and not cycle.more_body:
+            self._has_heard_all = True
+            return
         refused = wire.Refused(f"This is not HTTP/1.1 as a node can read it. {msg}")
         try:
             reply = wire.write_reply(refused.status, dict(self._identity()) | refused.body())
@@ -101,3 +112,5 @@ class NodeProtocol(H11Protocol):
         except (h11.LocalProtocolError, wire.Refused):
             pass  # an answer has begun already, or the node is about to end: nothing more can be said here
         self.transport.close()
+        if is_under_way:
+            cycle.disconnected = True  # whoever answers it may come before the loop tells that the connection is closed

@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fakeserver.peer import Kind
 pytestmark = pytest.mark.real
 
 LIMIT_S = 10.0
+CHECKOUT = b'{"feature":"X","version":"0","count":1,"holder":{"user":"ann","host":"pc7"},"nonce":"n"}'
 KINDS = ("heartbeat", "vote", "append", "transfer")
 
 
@@ -64,6 +66,7 @@ def post(path: str, content: bytes) -> bytes:
         b"GET /v1/status HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"GET /v1/status HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"POST /v1/returns HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/returns HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 70000\r\n\r\nzz\r\n",
     ],
 )
 def test_what_is_no_http_gets_a_problem(triad: FakeTriad, content: bytes) -> None:
@@ -71,6 +74,25 @@ def test_what_is_no_http_gets_a_problem(triad: FakeTriad, content: bytes) -> Non
     ((status, problem),) = replies(triad, content)
     assert (status, problem["type"], problem["role"]) == (400, "urn:palclient:problem:bad-request", "primary")
     assert triad.primary.last_words == ""
+
+
+def test_what_follows_the_last_request_of_a_connection_is_not_read() -> None:
+    """RFC 9112, 9.6; some clients of HTTP/1.0 end a body with an empty line (2.2).  The request itself is answered, and nothing is logged."""
+    asked = b"PUT /v1/checkouts/00000000-0000-4000-8000-%012d %bprefer: wait=10\r\ncontent-length: %d\r\n\r\n%b"
+    kinds = [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"]
+    with FakeTriad(features={"X": 5}, start=("primary",)) as triad, ExitStack() as stack:
+        node = triad.primary
+        clients = [stack.enter_context(socket.create_connection((node.host, node.port), timeout=LIMIT_S)) for _ in kinds]
+        for number, (client, kind) in enumerate(zip(clients, kinds, strict=True)):
+            client.sendall(asked % (number, kind, len(CHECKOUT), CHECKOUT))
+        assert node.status() is not None  # by now both are parked
+        for client in clients:
+            client.sendall(b"\r\n")
+        assert node.status() is not None
+        triad.secondary.restart()
+        for client in clients:
+            assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
+        assert node.last_words == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
