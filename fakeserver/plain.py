@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from fakeserver import wire
 
@@ -20,8 +19,23 @@ _ON_FRAMING = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"t
 
 _LENGTH = re.compile(rb"[0-9]{1,9}")
 
-_REASONS = {each.value: each.phrase.encode("ascii") for each in HTTPStatus}
-"""As uvicorn writes them."""
+_REASONS = {
+    200: b"OK",
+    201: b"Created",
+    202: b"Accepted",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    409: b"Conflict",
+    410: b"Gone",
+    413: b"Content Too Large",
+    421: b"Misdirected Request",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
+    503: b"Service Unavailable",
+}
+"""Of the statuses that the protocol knows; of another it may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
