@@ -104,15 +104,15 @@ class Disk:
         header = {"format": FORMAT, "cluster": self._cluster, "boot": self._boot, "fsync": self._fsync}
         batch = [record_to_json(record) for record in records]
         content = _line(header) + _line(batch)
-        path = self._folder / TABLE
-        self._close_log()
         if self._lasting:
+            self._close_log()
             self._replace(TABLE, content, flush=self._fsync)
-        else:  # a node that dies between the two lines knows that its table is gone (E2)
+        else:
             self._need_room()
-            path.unlink(missing_ok=True)
-        self._log = open(path, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+        if self._log is None:
+            self._log = open(self._folder / TABLE, "ab", buffering=0)  # noqa: SIM115 - it stays open for the node's life
         if not self._lasting:
+            self._log.truncate(0)  # a node that dies between the two lines knows that its table is gone (E2)
             _write(self._log, content)
 
     def close(self) -> None:
@@ -171,17 +171,18 @@ class Disk:
         )
 
     def _load_table(self) -> tuple[Mapping[str, object], tuple[Record, ...], bool]:
-        """The log's header, its records in the order of writing, and whether its tail is torn.  A log that is not there is torn at its head."""
+        """The log's header, its records in the order of writing, and whether it lacks its end.  One that is not there lacks everything."""
         path = self._folder / TABLE
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         values = [_read_line(line) for line in lines]
-        torn = not values or values[-1] is None
-        whole = values[:-1] if torn else values
+        is_cut = bool(values) and values[-1] is None
+        whole = values[:-1] if is_cut else values
         if None in whole:
             raise StateRefused(f"The state in {path} was altered: line {whole.index(None) + 1} does not fit its checksum.")
         if not whole:
             return {}, (), True
         header, *batches = whole
+        torn = is_cut or not batches  # a log is born with a batch, be it empty
         self._refuse_foreign(header, path)
         return header, tuple(record_from_json(fields) for batch in batches for fields in batch), torn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,45 @@ def test_a_torn_last_line_costs_its_batch_and_a_longer_wait(folder: Path, cut: i
     log = folder / "table.log"
     log.write_bytes(log.read_bytes()[:-cut])
     assert load(folder) == DiskImage(ballot=BALLOT, records=(FREE,), may_lack_records=True)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_log_that_was_not_written_to_its_end_is_known_to_lack_records(tmp_path: Path, *, lasting: bool) -> None:
+    """E2: wherever a rewrite was cut short, also between two lines."""
+    whole = Disk(tmp_path, cluster="c1", boot="boot-1", fsync=False, lasting=lasting)
+    whole.save_ballot(BALLOT)
+    for records in ([FREE, HELD], [HELD]):
+        whole.rewrite(records)
+    whole.close()
+    log = tmp_path / "table.log"
+    content = log.read_bytes()
+    for length in range(len(content)):
+        log.write_bytes(content[:length])
+        assert load(tmp_path) == DiskImage(ballot=BALLOT, may_lack_records=True)
+    log.write_bytes(content)
+    assert load(tmp_path) == DiskImage(ballot=BALLOT, records=(HELD,))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of files")
+@pytest.mark.parametrize("room_bytes", [0, 10, 100])
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_rewrite_for_which_there_is_no_room_leaves_no_mixture(tmp_path: Path, room_bytes: int, *, lasting: bool) -> None:
+    """E2, E7: the log is the old one, or known to lack records; never the old one with a new beginning."""
+    import resource
+
+    own = Disk(tmp_path, cluster="c1", boot="boot-1", fsync=False, lasting=lasting)
+    own.save_ballot(BALLOT)
+    own.rewrite([FREE, HELD])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large|could be written"):
+            own.rewrite([HELD])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        own.close()
+    old = DiskImage(ballot=BALLOT, records=(FREE, HELD))
+    assert load(tmp_path) == (old if lasting else DiskImage(ballot=BALLOT, may_lack_records=True))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 4096], ids=["gone", "empty", "zeros"])
