@@ -132,7 +132,7 @@ def test_a_rewrite_for_which_there_is_no_room_leaves_no_mixture(tmp_path: Path, 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
     try:
-        with pytest.raises(OSError, match="too large|could be written"):
+        with pytest.raises(OSError, match=r"too large|could be written"):
             own.rewrite([HELD])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
