@@ -42,12 +42,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _named_command(started: argparse.Namespace) -> int:
+    from palclient.cli import exec as exec_command
+
     parser = argparse.ArgumentParser(prog="palclient", description="Floating licenses from three redundant servers.")
     parser.add_argument("--version", action="version", version=f"palclient {__version__}")
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands():
         command.add_to(parts)
-    options = parser.parse_args(started.argv)
+    argv, rest = exec_command.split(sys.argv[1:] if started.argv is None else started.argv)
+    options = parser.parse_args(argv)
+    if rest:
+        options.command += rest
     code: int = options.run(options)
     return code
 

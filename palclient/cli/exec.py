@@ -43,6 +43,12 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The words up to the command's first, and the rest, which is the command's own: argparse would take a second ``--`` out of it."""
+    cut = argv.index("--") + 2 if argv[:1] == ["exec"] and "--" in argv else len(argv)
+    return argv[:cut], argv[cut:]
+
+
 def run(options: argparse.Namespace) -> int:
     """The exit code of the command, 128 and the number for one that a signal ended; 126 and 127 when it cannot be started, 1 when a loss ended it."""
     from palclient.client import Client

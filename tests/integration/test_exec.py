@@ -60,11 +60,13 @@ def test_a_seat_is_held_while_the_command_runs_and_its_exit_code_is_passed_on(tr
         assert in_use(triad) == 0
 
 
-def test_words_after_the_two_hyphens_are_the_commands_own(triad: FakeTriad, capfd: pytest.CaptureFixture[str]) -> None:
-    """Options of the command that exec has, too, and further pairs of hyphens."""
+@pytest.mark.parametrize("is_feature_last", [False, True])
+def test_words_after_the_two_hyphens_are_the_commands_own(is_feature_last: bool, triad: FakeTriad, capfd: pytest.CaptureFixture[str]) -> None:  # noqa: FBT001 - a column of the table
+    """Options of the command that exec has, too, and further pairs of hyphens: ``git checkout -- file`` is not ``git checkout file``."""
     words = ["--wait", "1", "--json", "--", "--count", "a b"]
     command = [sys.executable, "-c", "import sys; print(sys.argv[1:])", *words]
-    assert cli.main(["exec", "X", "--servers", triad.servername, "--", *command]) == 0
+    own = ["--servers", triad.servername, "X"] if is_feature_last else ["X", "--servers", triad.servername]
+    assert cli.main(["exec", *own, "--", *command]) == 0
     assert capfd.readouterr().out == f"{words}\n"
 
 
