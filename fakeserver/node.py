@@ -108,6 +108,10 @@ class Node:
             case _:
                 raise ValueError(f"a question came as an answer, or the other way round: {event}")
 
+    def is_settled(self, now: float) -> bool:
+        """Whether it serves, or knows who does, if nothing has happened since the last event."""
+        return self._state(self._outlook(now), now) in {"master", "standby"}
+
     # --- clients --------------------------------------------------------------------------------------------------------------------
 
     def _call(self, call: ClientCall, now: float) -> None:
@@ -165,7 +169,7 @@ class Node:
             self._expire(self._desk, now)
             self._answer_confirmed()
             for token in self._held.overdue(now):
-                self._answer(token, problem("electing", "No second node confirmed in time; ask again.", retry_after_s=self._retry_s()))
+                self._answer(token, _unconfirmed(problem("electing", "No second node confirmed in time; ask again.", retry_after_s=self._retry_s())))
         if self._member.stance is Stance.DRAINING and self._member.finish_drain(now, unanswered=len(self._held)):
             self._member.do_due(now)
             self._close_desk_if_deposed(now)
@@ -195,7 +199,7 @@ class Node:
             return
         self._desk = None
         for token in self._held.take_all():
-            self._answer(token, self._outlook(now).reply())
+            self._answer(token, _unconfirmed(self._outlook(now).reply()))
 
     def _expire(self, desk: Desk, now: float) -> None:
         """Free what has run out; while a handover is under way nothing new is written."""
@@ -264,6 +268,11 @@ class Node:
         if not outlook.quorum:
             return "no_quorum"
         return "standby" if outlook.master else "electing"
+
+
+def _unconfirmed(refused: Reply) -> Reply:
+    """What was written down here may reach the next master's table, so whoever asked must not take it for undone."""
+    return Reply(status=refused.status, body={**refused.body, "may_have_acted": True})
 
 
 def _rules(config: NodeConfig, options: OptionsFile | None) -> Rules | None:

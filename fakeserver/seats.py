@@ -141,7 +141,16 @@ def _key(record: Record) -> object:
 DEAD_LIMIT = 10_000
 """So many dead ids are kept, the oldest go first: about 2 MB of JSON in a whole table."""
 
+NUMBERS_A_TERM = 10**9
+"""The grants of a term are numbered from here on, times the terms before it.  Records of grants may be lost with the power of one node and the death of
+another (E2); their numbers must not be given away again.  A master that grants ten thousand times a second needs a day for so many."""
+
 FRESH = Version(0, 0)
+
+
+def first_number(term: int) -> int:
+    """Above all numbers of the terms before this one; nine million terms later it rises no more."""
+    return min((term - 1) * NUMBERS_A_TERM, NUMBER_LIMIT - NUMBERS_A_TERM)
 
 
 class Table:
@@ -245,7 +254,8 @@ class Table:
     def settle(self, version: Version) -> None:
         """The recovery barrier's work on a merged table (E3): void what is not whole, then stamp every seat with the new term.
 
-        Free seats are stamped too: a grant that was never acknowledged, found later on a node that was away, is older than this.
+        Free seats are stamped too: a grant that was never acknowledged, found later on a node that was away, is older than this.  Numbers go on above
+        all that were ever given, known here or not.
         """
         for identity in tuple(self._held):
             if not self._is_whole(identity):
@@ -255,6 +265,7 @@ class Table:
                 self._dead.pop(identity, None)
         for seat in tuple(self._seats.values()):
             self._put(replace(seat, version=version))
+        self.seq = max(self.seq, first_number(version.term))
 
     def forget(self, version: Version) -> None:
         """Let go of all leases and dead ids, as FLEXnet's servers do (G5); numbers of grants go on from where they are."""

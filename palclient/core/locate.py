@@ -277,6 +277,7 @@ class Pursuit:
 
     def _after_problem(self, asked: _Open, problem: Problem, now: float) -> None:
         index, probe_s = asked.call.node, self.means.policy.probe_s
+        self.may_have_acted |= problem.may_have_acted
         if problem.name in known.NOT_SERVING:
             self.nodes[index].names_master = problem.master is not None
             self._believe_its_end(asked, problem)

@@ -165,6 +165,7 @@ class Problem:
     retry_after_s: float | None = None
     in_use: int | None = None
     total: int | None = None
+    may_have_acted: bool = False  # the master took it on and was deposed before a second node had it: seats may be taken all the same
 
     @property
     def words(self) -> str:
@@ -270,6 +271,7 @@ def _problem(speaker: Speaker, body: Mapping[str, Any], status: int) -> Problem:
         retry_after_s=optional(body, "retry_after_s", seconds),
         in_use=optional(body, "in_use", whole),
         total=optional(body, "total", whole),
+        may_have_acted=body.get("may_have_acted") is True,
     )
 
 

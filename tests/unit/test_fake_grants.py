@@ -9,6 +9,7 @@ import pytest
 from fakeserver.events import Answer, Checkout, Renew, Request, Return, Usage
 from fakeserver.policy import CLOCK_MARGIN, DEAD_S, lease_ttl_s, poll_s, smallest_ttl_s
 from fakeserver.roles import Role
+from fakeserver.seats import first_number
 from tests.simulation.virtual_triad import FAILOVER_S, HEARTBEAT_S, HOLDER, PRIMARY, SECONDARY, TERTIARY, TTL_S, VirtualTriad
 
 A = Checkout(id="a", feature="RISK", version="0", count=1, holder=HOLDER, nonce="n1")
@@ -182,7 +183,23 @@ def test_seq_numbers_grants_and_never_falls_over_a_failover(triad: VirtualTriad)
     do(triad, Return(ids=("a",)))
     triad.crash(PRIMARY)
     triad.run_until_serving(1.0)
-    assert do(triad, replace(A, id="b")).body["seq"] == 2
+    assert do(triad, replace(A, id="b")).body["seq"] == first_number(2) + 1
+
+
+def test_a_number_that_was_lost_with_its_grant_is_not_given_again(triad: VirtualTriad) -> None:
+    """E2, protocol: one node dies with the newest grant, another loses it with its power; the third never had it."""
+    triad.crash(TERTIARY)
+    first = do(triad, A).body["seq"]
+    triad.crash(PRIMARY)
+    triad.crash(SECONDARY)
+    disk = triad.hosts[SECONDARY].disk
+    triad.hosts[SECONDARY].disk = replace(disk, records=(), may_lack_records=True)
+    triad.start(SECONDARY, TERTIARY)
+    triad.run_until_serving(2 * HELD_S + FAILOVER_S)
+    second = do(triad, replace(A, id="b")).body["seq"]
+    assert isinstance(first, int)
+    assert isinstance(second, int)
+    assert second > first
 
 
 # --- replicate before reply ---------------------------------------------------------------------------------------------------------
@@ -196,6 +213,7 @@ def test_without_a_second_nodes_word_nothing_is_granted_or_returned(triad: Virtu
     assert triad.serving() == [PRIMARY]
     triad.run(FAILOVER_S + 0.01)
     assert triad.answers[token].status == 503
+    assert triad.answers[token].body["may_have_acted"] is True  # the next master may have it from here
 
 
 def test_a_grant_survives_the_loss_of_its_master_at_the_moment_of_the_answer(triad: VirtualTriad) -> None:
@@ -480,7 +498,7 @@ def test_flexnets_next_master_starts_empty_and_grants_at_once() -> None:
     renewed = do(triad, Renew(ids=("a",)))
     assert renewed.body["results"] == {"a": {"type": "urn:palclient:problem:lease-unknown", "status": 404, "code": -41}}
     second = do(triad, replace(A, id="b"))
-    assert (second.status, second.body["seq"]) == (201, 2)
+    assert (second.status, second.body["seq"]) == (201, first_number(2) + 1)
     assert name(do(triad, replace(A, reclaim={"seq": 1}))) == "seats-taken"
     do(triad, Return(ids=("b",)))
     assert do(triad, replace(A, id="gone")).status == 201  # that it was returned is forgotten, too

@@ -577,6 +577,15 @@ def test_a_request_that_left_without_an_answer_may_have_taken_a_seat(outcome: Ou
     assert one.trace.may_be_taken
 
 
+def test_a_refusal_may_say_that_it_leaves_a_trace() -> None:
+    """Protocol: a master that is deposed before a second node has what it wrote down refuses, and the next one may have it all the same."""
+    deposed = Part(term=7, refusal=problem("electing", master=None, may_have_acted=True), holds=False)
+    one = triad(deposed, electing(7), electing(7))
+    with pytest.raises(TriadUnavailable):
+        one.checkout(timeout_s=0.0)
+    assert one.trace.may_be_taken
+
+
 def test_when_none_may_serve_the_error_is_no_quorum_and_tells_what_each_said() -> None:
     """api: some answered, none serves."""
     one = triad(down(), no_quorum(7), down())
