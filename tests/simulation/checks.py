@@ -8,12 +8,14 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
-from fakeserver.events import Answer, Effect
+from fakeserver.events import Answer, Effect, ReportLine
 from palclient.core.flow import Answered, Call
 from palclient.errors import PalError
-from palclient.models import Event, Lost
+from palclient.models import Event, Lost, Reacquired
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.simulation.clients import VirtualClient
     from tests.simulation.nodes import VirtualNode
     from tests.simulation.world import World
@@ -28,6 +30,8 @@ CHECKERS = {
     "exactly once": "one checkout id holds more seats than it asked for, or a returned one holds any (G3)",
     "lost grant": "a master does not know a lease that its client validly holds (G2)",
     "two serve": "a node serves while another may (T7)",
+    "fencing": "`seq` falls, numbers two grants, or `same_seat` is not what it says",
+    "abandoned": "a seat runs out of which its client, alive and awake, knows nothing any more",
     "overstay": "a seat is held longer than its ttl after its last renewal or the last change of master",
     "valid too long": "`valid` after the deadline that the confirmed requests allow",
     "needless loss": "a lease ran out in calm weather",
@@ -61,9 +65,12 @@ class Checks:
     last_trouble: float = 0.0
     _deadlines: dict[str, float] = field(default_factory=dict)
     _returned: set[str] = field(default_factory=set)
+    _seq: int = 0  # of the newest grant
+    _seqs: dict[str, int] = field(default_factory=dict)  # by lease, as a master told it last
+    _is_same_seat: bool = False  # by the answer that was heard last
     _reign: tuple[str, object] = ("", 0)
     _served_since: float = 0.0
-    _is_served: bool = False
+    _unserved: set[str] = field(default_factory=set)
 
     def fail(self, checker: str, detail: str) -> None:
         """Note a violation."""
@@ -106,6 +113,8 @@ class Checks:
         if answer.status >= 300 or not is_about_leases:
             return
         body = _members(answer.body)
+        if "seq" in body and body["id"] in client.records:
+            self._is_same_seat = client.records[body["id"]].grant.seq == body["seq"]
         results = body["results"] if "results" in body else {body["id"]: body} if "seq" in body else {}
         for lease_id, result in results.items():
             if "ttl_s" in result:
@@ -130,12 +139,14 @@ class Checks:
         """A lease that ends is looked at for its reason."""
         if isinstance(event, Lost) and self.is_calm and not client.is_asleep:
             self.fail("needless loss", f"{client.name} lost {event.lease_id}: {event.reason}")
+        elif isinstance(event, Reacquired) and event.same_seat != self._is_same_seat:
+            self.fail("fencing", f"{client.name} is told same_seat={event.same_seat} of {event.lease_id}")
 
     def deadlines_hold(self, client: VirtualClient) -> None:
         """No lease is, or will be, valid after what its confirmed requests allow."""
         now = client.local_now
         for lease_id, record in client.records.items():
-            deadline = self._deadlines.get(lease_id, 0.0)
+            deadline = self._deadlines.get(lease_id, 0.0) if lease_id in client.leases.kept else 0.0  # it was returned
             if record.is_valid(now) and (now > deadline or record.valid_until > deadline):
                 self.fail("valid too long", f"{client.name} believes in {lease_id} until {record.valid_until:.3f}, past {deadline:.3f}")
 
@@ -143,22 +154,52 @@ class Checks:
 
     def after_node(self, node: VirtualNode, effects: tuple[Effect, ...]) -> None:
         """Whoever answers as master must be the only one who may."""
-        served = [effect for effect in effects if isinstance(effect, Answer) and _is_masters(effect)]
-        if not served:
-            return
+        for effect in effects:
+            if isinstance(effect, ReportLine) and effect.members.get("reason") == "EXPIRED":
+                self._ran_out(node, effect.members)
+        served = [effect for effect in effects if isinstance(effect, Answer) and effect.status < 300 and "state" not in effect.body]
         for effect in served:
-            if effect.status == 201:
-                self.grants += 1
-                if effect.body["id"] in self._returned:
-                    self.fail("exactly once", f"{node.name} grants {effect.body['id']}, which was returned")
-        reign = (node.name, served[0].body["term"])
-        if reign != self._reign:
-            self._reign = reign
+            if "seq" in effect.body:
+                self._told(node, effect)
+        if served:
+            self._serves(node, served[0].body["term"])
+
+    def _serves(self, node: VirtualNode, term: object) -> None:
+        if (node.name, term) != self._reign:
+            self._reign = (node.name, term)
             self.masters += 1
             self._served_since = self.world.now
         for other in self.nodes:
             if other is not node and may_serve(other):
                 self.fail("two serve", f"{node.name} answers while {other.name} may serve")
+
+    def _told(self, node: VirtualNode, answer: Answer) -> None:
+        """A master told of a grant: of a new one with the highest number that there was, of an older one with the number that it had."""
+        lease_id: Any = answer.body["id"]
+        seq: Any = answer.body["seq"]
+        if answer.status == 201:
+            self.grants += 1
+            if lease_id in self._returned:
+                self.fail("exactly once", f"{node.name} grants {lease_id}, which was returned")
+            if seq <= self._seq:
+                self.fail("fencing", f"{node.name} grants {lease_id} with number {seq}, after {self._seq}")
+            self._seq = max(seq, self._seq)
+        elif seq < self._seqs.get(lease_id, 0):
+            self.fail("fencing", f"{node.name} tells number {seq} of {lease_id}, which had {self._seqs[lease_id]}")
+        self._seqs[lease_id] = seq
+
+    def _ran_out(self, node: VirtualNode, members: Any) -> None:
+        """Whoever is awake returns what it does not keep: no seat waits for its end for want of a word.
+
+        A return that was confirmed may be lost again with the power of a node, as a grant may (E2); and of a request that the network made two of, a
+        client that was denied cannot know: each costs a seat for a lease time.
+        """
+        lease_id = members["id"]
+        client = next(client for client in self.clients if client.name == members["holder"]["user"])
+        is_known = lease_id in client.leases.ids() or lease_id in client.under_way
+        is_back = lease_id in self._returned and any(each.disk.has_lost_records for each in self.nodes)
+        if not (client.is_dead or client.is_asleep or is_known or is_back or lease_id in client.doubled):
+            self.fail("abandoned", f"{node.name} frees {lease_id}, which {client.name} had forgotten")
 
     # --- at the end ---
 
@@ -170,20 +211,21 @@ class Checks:
             return 0
         return self.pool - sum(book(serving[0]).values())
 
-    def expects_service(self, free: int) -> None:
-        """A newcomer asks for what is free."""
-        self._is_served = free == 0
+    def expects_service(self, names: Iterable[str]) -> None:
+        """These clients are going to ask for seats that are free."""
+        self._unserved = set(names)
 
-    def was_served(self, error: PalError | None) -> None:
-        """The newcomer's answer."""
-        self._is_served = True
+    def was_served(self, name: str, error: PalError | None) -> None:
+        """The answer to one of them."""
+        self._unserved.discard(name)
         if error is not None:
-            self.fail("liveness", f"after all was healed a newcomer was refused: {error}")
+            self._unserved.clear()
+            self.fail("liveness", f"after all was healed {name} was refused: {error}")
 
     def at_the_end(self) -> None:
-        """The newcomer was served; and the master's book is what the clients hold."""
-        if not self._is_served:
-            self.fail("liveness", "after all was healed a newcomer got no answer")
+        """Everybody was served; and the master's book is what the clients hold."""
+        if self._unserved:
+            self.fail("liveness", f"after all was healed there was no answer to {', '.join(sorted(self._unserved))}")
         for client in self.clients:
             self.deadlines_hold(client)
         for node in self.nodes:
@@ -203,7 +245,3 @@ class Checks:
 
 def _members(body: Any) -> dict[str, Any]:
     return json.loads(body) if isinstance(body, bytes) else body  # type: ignore[no-any-return]
-
-
-def _is_masters(answer: Answer) -> bool:
-    return answer.status < 300 and "state" not in answer.body

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.simulation.nodes import VirtualNode
     from tests.simulation.world import Clock, World
 
+CLOSE_AGAIN_S = 0.5
+
 
 @dataclass(eq=False, slots=True)
 class Task:
@@ -55,6 +57,8 @@ class VirtualClient:
         self.ids = 0
         self.calls = 0
         self.records: dict[str, LeaseRecord] = {}
+        self.under_way: set[str] = set()  # ids that a checkout or a return is busy with
+        self.doubled: set[str] = set()  # ids for which the network brought a request twice
         self.on_event: Callable[[VirtualClient, LeaseEvent], None] = lambda _client, _event: None
         self.on_answer: Callable[[VirtualClient, Call, Answered], None] = lambda _client, _call, _answer: None
         self.after_turn: Callable[[VirtualClient], None] = lambda _client: None
@@ -90,6 +94,7 @@ class VirtualClient:
         patience = flows.Patience(timeout_s=timeout_s, wait_s=wait_s)
 
         def done(taken: flows.Taken | None, error: PalError | None) -> None:
+            self.under_way.discard(lease_id)
             if taken is not None:
                 record = LeaseRecord(taken.grant, sent_at=taken.sent_at)
                 self.records[lease_id] = record
@@ -99,6 +104,7 @@ class VirtualClient:
             self.world.tell(self.name, f"checkout {lease_id}: {f'granted seq {taken.grant.seq}' if taken else type(error).__name__}")
             on_done(lease_id, error)
 
+        self.under_way.add(lease_id)
         self.world.tell(self.name, f"asks for {count} of {feature} as {lease_id}")
         self._begin(flows.checkout(request, self.means, patience, trace, now=self.local_now, on_waiting=self._emit), done)
         return lease_id
@@ -107,10 +113,13 @@ class VirtualClient:
         """Give a lease back, as ``Lease.checkin`` does."""
         if self.leases.remove(lease_id) is None:
             return
-        del self.records[lease_id]
         self.world.tell(self.name, f"returns {lease_id}")
+        self.after_turn(self)
+        del self.records[lease_id]
+        self.under_way.add(lease_id)
 
         def done(taken: flows.TakenBack, _error: PalError | None) -> None:
+            self.under_way.discard(lease_id)
             if not taken.ids:
                 self.leases.give_up(lease_id, now=self.local_now)
 
@@ -226,8 +235,10 @@ class VirtualClient:
             self._tasks.remove(task)
 
     def _cancel(self, call: Call, key: tuple[str, int]) -> None:
+        """Close the connection; the system tells the other end again and again, until it gets there."""
         node = self.nodes[call.node]
-        self.world.send(self.name, node.name, lambda: node.client_gone(key))
+        if not self.world.send(self.name, node.name, lambda: node.client_gone(key)):
+            self.world.after(CLOSE_AGAIN_S, partial(self._cancel, call, key))
 
     # --- calls ---
 
@@ -236,6 +247,7 @@ class VirtualClient:
         self.calls += 1
         key = (self.name, self.calls)
         task.open[call.id] = call, key
+        arrivals = 0
 
         def is_open() -> bool:
             return task.open.get(call.id, (None,))[0] is call  # a later call may bear the same number; of a cancelled one nothing is heard
@@ -253,6 +265,10 @@ class VirtualClient:
                 self._post(task, event, call)
 
         def arrive() -> None:
+            nonlocal arrivals
+            arrivals += 1
+            if arrivals == 2:
+                self.doubled.add(call.request.target.rpartition("/")[2])
             if not node.accepts:
                 self.world.send(node.name, self.name, lambda: fail(Outcome.REFUSED, "refused", sent=False))
                 return

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from fakeserver.election import failover_s
 from fakeserver.events import Effect, Happened
-from palclient.core.flow import Call
 from palclient.errors import PalError
-from tests.simulation.clients import VirtualClient
-from tests.simulation.history import FEATURE, HEARTBEAT_S, PROFILES, History
+from tests.simulation.directed_desk import DESK
+from tests.simulation.history import FEATURE, HEARTBEAT_S
 from tests.simulation.nodes import VirtualNode, book, may_serve
+from tests.simulation.stage import Stage, apart_for, ask_often, found_on, whatever
 
 AfterTurn = Callable[[VirtualNode, tuple[Effect, ...]], None]
-
-
-class Stage(History):
-    """A triad that serves in still weather, and clients that do only what a scenario says."""
-
-    def __init__(self, seed: int = 1) -> None:
-        calm = replace(PROFILES["mixed"], faults=0, loss=0.0, double=0.0, slow_share=0.0, drift=0.0)
-        super().__init__(seed, calm, keeps_story=True, kept=None, uses_wire=True)
-        self.asked: list[tuple[str, Call]] = []
-        for node in self.nodes:
-            node.start()
-        self.world.run_until(2.0)
-
-    def checkout(self, client: VirtualClient, count: int = 1, timeout_s: float = 8.0) -> tuple[str, list[PalError | None]]:
-        """Ask, and let time pass until the answer; gives the id and a list that holds how it ended."""
-        ended: list[PalError | None] = []
-        lease_id = client.checkout(FEATURE, count, timeout_s, 0.0, lambda _id, error: ended.append(error))
-        self.world.run_until(self.world.now + timeout_s + 1)
-        return lease_id, ended
 
 
 def lost_reply() -> tuple[str, ...]:
@@ -140,7 +120,7 @@ def asleep() -> tuple[str, ...]:
     granted: list[PalError | None] = []
     second.checkout(FEATURE, 1, 8.0, 2 * stage.ttl_s, lambda _id, error: granted.append(error))
     stage.world.run_until(stage.world.now + 2 * stage.ttl_s)
-    return _found(stage) if [*ended, *granted] == [None, None] else ("liveness: the seats of a sleeper are never freed",)
+    return found_on(stage) if [*ended, *granted] == [None, None] else ("liveness: the seats of a sleeper are never freed",)
 
 
 def duel() -> tuple[str, ...]:
@@ -157,7 +137,7 @@ def duel() -> tuple[str, ...]:
         primary.crash()
         stage.world.after(tenths / 10, primary.start)
         for number in range(8):
-            stage.world.after(number, partial(client.checkout, FEATURE, 1, 3.0, 0.0, _whatever))
+            stage.world.after(number, partial(client.checkout, FEATURE, 1, 3.0, 0.0, whatever))
         stage.world.run_until(stage.world.now + 4 * failover_s(HEARTBEAT_S))
         found |= {violation.checker for violation in stage.checks.violations}
     return tuple(sorted(found))
@@ -166,13 +146,13 @@ def duel() -> tuple[str, ...]:
 def restarted() -> tuple[str, ...]:
     """The tertiary confirms the primary's lease and starts anew; the secondary, which does not hear the primary, asks for its vote (E2)."""
     stage = Stage()
-    _apart_for(stage, failover_s(HEARTBEAT_S) + 1)  # the secondary stands again and again, and the tertiary refuses
+    apart_for(stage, failover_s(HEARTBEAT_S) + 1)  # the secondary stands again and again, and the tertiary refuses
     tertiary = stage.nodes[2]
     tertiary.crash()
     stage.world.weather.cut |= {("primary", "tertiary"), ("tertiary", "primary")}
     tertiary.start()
-    _ask_often(stage, failover_s(HEARTBEAT_S))
-    return _found(stage)
+    ask_often(stage, failover_s(HEARTBEAT_S))
+    return found_on(stage)
 
 
 def lost_records() -> tuple[str, ...]:
@@ -180,13 +160,13 @@ def lost_records() -> tuple[str, ...]:
     stage = Stage()
     primary, _, tertiary = stage.nodes
     tertiary.disk.fsync = False
-    _apart_for(stage, 2.0)
+    apart_for(stage, 2.0)
     _, ended = stage.checkout(stage.clients[0], timeout_s=0.5)
     primary.crash()
     tertiary.crash(power_cut=True)
     tertiary.start()
     stage.world.run_until(stage.world.now + 1.5 * stage.ttl_s)
-    return _found(stage) if ended == [None] else ("liveness: no seat to lose",)
+    return found_on(stage) if ended == [None] else ("liveness: no seat to lose",)
 
 
 def two_votes() -> tuple[str, ...]:
@@ -195,7 +175,7 @@ def two_votes() -> tuple[str, ...]:
     for tenths in range(0, 10, 2):
         stage = Stage()
         primary, secondary, tertiary = stage.nodes
-        _apart_for(stage, 0.1)
+        apart_for(stage, 0.1)
         primary.crash()
         secondary.crash()
         stage.world.run_until(stage.world.now + failover_s(HEARTBEAT_S))
@@ -203,8 +183,8 @@ def two_votes() -> tuple[str, ...]:
         primary.start()
         stage.world.after(tenths / 10, secondary.start)
         tertiary.after_turn = _starts_anew_after_vote(stage.checks.after_node)
-        _ask_often(stage, 3 * failover_s(HEARTBEAT_S))
-        found |= set(_found(stage))
+        ask_often(stage, 3 * failover_s(HEARTBEAT_S))
+        found |= set(found_on(stage))
     return tuple(sorted(found))
 
 
@@ -223,29 +203,6 @@ def _starts_anew_after_vote(after_turn: AfterTurn) -> AfterTurn:
     return watch
 
 
-def _apart_for(stage: Stage, seconds: float) -> None:
-    """Primary and secondary hear each other no more; no weather is calm from here on."""
-    stage.world.weather.cut |= {("primary", "secondary"), ("secondary", "primary")}
-    stage.checks.last_trouble = float("inf")
-    stage.world.run_until(stage.world.now + seconds)
-
-
-def _ask_often(stage: Stage, seconds: float) -> None:
-    """A checkout a quarter of a second, each by the next client, so that whoever serves has something to answer."""
-    for number in range(int(4 * seconds)):
-        client = stage.clients[number % len(stage.clients)]
-        stage.world.after(number / 4, partial(client.checkout, FEATURE, 1, 1.0, 0.0, _whatever))
-    stage.world.run_until(stage.world.now + seconds)
-
-
-def _found(stage: Stage) -> tuple[str, ...]:
-    return tuple(sorted({violation.checker for violation in stage.checks.violations}))
-
-
-def _whatever(_lease_id: str, _error: PalError | None) -> None:
-    """How the checkout ends is not asked."""
-
-
 DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "lost reply": lost_reply,
     "full pool": full_pool,
@@ -257,4 +214,13 @@ DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "restarted": restarted,
     "lost records": lost_records,
     "two votes": two_votes,
+    **DESK,
 }
+
+
+def found_by(scenario: str) -> tuple[str, ...]:
+    """What a scenario found broken; a failure of the product in the midst of it is a finding like any other."""
+    try:
+        return DIRECTED[scenario]()
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        return (f"stopped: {error!r}",)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fakeserver.election import failover_s
 from fakeserver.events import NodeConfig
@@ -17,68 +16,18 @@ from palclient.models import Endpoint, ServerName
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.clients import VirtualClient
 from tests.simulation.nodes import VirtualNode
+from tests.simulation.profiles import Profile
 from tests.simulation.shortcuts import values_for_bytes
 from tests.simulation.world import Clock, World
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 FEATURE = "RISK_IND80"
 HEARTBEAT_S = 0.8
 FAULTS_S = 25.0  # the virtual seconds in which things break
 SERVED_S = 12.5  # so long after everything is healed somebody serves: a node that lost power waits a whole lease time before it votes (E2)
-END_S = 40.5
+END_S = 41.0
+RETURNED_S = 0.05  # so long after a return, in still weather, its seats are free
+NEWCOMER = 99
 CLUSTER = "5eed0000-0000-4000-8000-000000000000"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """How the dice are loaded.  Faults are weights; rates and shares are fractions; times are seconds."""
-
-    name: str = "mixed"
-    clients: int = 5
-    seats: int = 2
-    faults: int = 8
-    kill: float = 3
-    power_cut: float = 2
-    crash_in_midst: float = 2
-    freeze: float = 3
-    stop: float = 1
-    cut: float = 3
-    one_way: float = 2
-    isolate: float = 1
-    cut_client: float = 2
-    storm: float = 2
-    client_sleep: float = 1
-    client_kill: float = 1
-    drift: float = 0.008
-    loss: float = 0.01
-    double: float = 0.01
-    slow_share: float = 0.02
-    slow_s: float = 0.5
-    fault_s: tuple[float, float] = (0.2, 9.0)
-    hold_s: float = 4.0
-    think_s: float = 2.0
-    two_seats: float = 0.1
-    grants: str = "replicated"
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(),
-        Profile(name="drift", drift=0.0099, freeze=5, cut=5, faults=6),
-        Profile(name="slow", slow_share=0.3, slow_s=2.0, loss=0.03, double=0.05),
-        Profile(name="reboots", power_cut=8, kill=5, crash_in_midst=6, faults=12, fault_s=(0.05, 5.0)),
-        Profile(name="flapping", cut=10, one_way=10, isolate=5, faults=20, fault_s=(0.1, 4.5)),
-        Profile(name="full", clients=8, seats=1, hold_s=8.0, think_s=0.2, two_seats=0.0),
-        Profile(name="frozen", freeze=12, client_sleep=4, faults=10, fault_s=(1.0, 12.0)),
-    )
-}
-
-
-FLEXNET = Profile(name="flexnet", grants="flexnet", clients=8, seats=1, two_seats=0.0, hold_s=8.0, think_s=0.2, kill=6, cut_client=6)
-"""The honest emulation (G5, E9), which promises less: it is no part of the proof, it shows what the proof is worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +44,24 @@ class Outcome:
     story: tuple[str, ...]
 
 
-def play(seed: int, profile: Profile, *, keeps_story: bool = False, faults: Sequence[int] | None = None, uses_wire: bool | None = None) -> Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is left of a history that is shrunk: the faults and the busy clients of these numbers; None: all."""
+
+    faults: frozenset[int] | None = None
+    clients: frozenset[int] | None = None
+
+
+WHOLE = Kept()
+
+
+def play(seed: int, profile: Profile, *, keeps_story: bool = False, kept: Kept = WHOLE, uses_wire: bool | None = None) -> Outcome:
     """Play one history.
 
-    ``faults`` keeps only the faults of these numbers, to shrink a story; the dice fall the same.  ``uses_wire`` has all that is said pass
-    through the wire's codecs, or not; by default the dice tell, and one history in ten does.
+    ``kept`` leaves faults and clients out, to shrink a story.  ``uses_wire`` has all that is said pass through the wire's codecs, or not; by
+    default the dice tell, and one history in ten does.
     """
-    history = History(seed, profile, keeps_story=keeps_story, kept=None if faults is None else frozenset(faults), uses_wire=uses_wire)
+    history = History(seed, profile, keeps_story=keeps_story, kept=kept, uses_wire=uses_wire)
     with nullcontext() if history.uses_wire else values_for_bytes():
         history.run()
     world, checks = history.world, history.checks
@@ -120,7 +80,7 @@ def play(seed: int, profile: Profile, *, keeps_story: bool = False, faults: Sequ
 class History:
     """The cast and the plot."""
 
-    def __init__(self, seed: int, profile: Profile, *, keeps_story: bool, kept: frozenset[int] | None, uses_wire: bool | None) -> None:
+    def __init__(self, seed: int, profile: Profile, *, keeps_story: bool = False, kept: Kept = WHOLE, uses_wire: bool | None = None) -> None:
         self.profile = profile
         self.kept = kept
         self.is_healed = False
@@ -137,13 +97,23 @@ class History:
         endpoints = tuple(Endpoint(host=node.name, port=27000) for node in self.nodes)
         servername = ServerName(endpoints=endpoints)
         self.clients = [VirtualClient(number, world, self.nodes, servername, self._clock()) for number in range(profile.clients)]
-        self.checks = Checks(world, profile.seats, self.nodes, self.clients, self.ttl_s, 2 * failover_s(HEARTBEAT_S) + self.ttl_s)
+        calm_s = -1.0 if profile.spares_leases else 2 * failover_s(HEARTBEAT_S) + self.ttl_s
+        self.checks = Checks(world, profile.seats, self.nodes, self.clients, self.ttl_s, calm_s)
         for node in self.nodes:
             node.after_turn = self.checks.after_node
         for client in self.clients:
             self._watch(client)
         self.servername = servername
         self._set_weather(stormy=False)
+        self._introduce()
+
+    def _introduce(self) -> None:
+        whose = "the primary serves where it can" if self.primary_is_master else "whoever serves goes on"
+        world, failover = self.world, failover_s(HEARTBEAT_S)
+        world.tell("triad", f"{self.profile.seats} seats; a lease lasts {self.ttl_s:.2f} s; a silent node is lost after {failover:.2f} s; {whose}")
+        everybody: tuple[VirtualNode | VirtualClient, ...] = (*self.nodes, *self.clients)
+        paces = ", ".join(f"{each.name} {each.clock.rate - 1:+.2%}" for each in everybody)
+        world.tell("clocks", f"off by {paces}")
 
     def run(self) -> None:
         """Play it to its end, or to a failure of the product, which is a violation like any other."""
@@ -154,8 +124,10 @@ class History:
 
     def _play(self) -> None:
         self._start_nodes()
-        for client in self.clients:
-            self.world.after(self.dice.random() * 2, partial(self._next_checkout, client))
+        for client in self.clients * self.profile.strands:
+            first_at = self.dice.random() * 2
+            if self.kept.clients is None or client.number in self.kept.clients:
+                self.world.after(first_at, partial(self._next_checkout, client))
         for number in range(self.profile.faults):
             self._plan_fault(number)
         self.world.at(FAULTS_S, self._heal)
@@ -228,7 +200,7 @@ class History:
         kind = dice.choices(kinds, [getattr(profile, name) for name in kinds])[0]
         at_s, length_s = dice.uniform(0, FAULTS_S), dice.uniform(*profile.fault_s)
         rolls = tuple(dice.random() for _ in range(4))
-        if self.kept is None or number in self.kept:
+        if self.kept.faults is None or number in self.kept.faults:
             self.world.at(at_s, lambda: self._break(number, kind, length_s, rolls))
 
     def _break(self, number: int, kind: str, length_s: float, rolls: tuple[float, ...]) -> None:
@@ -264,6 +236,16 @@ class History:
         node = self._node(rolls[0])
         node.crash_after = int(rolls[1] * 4)
         return node.start
+
+    def _blackout(self, _rolls: tuple[float, ...]) -> Callable[[], None]:
+        """All nodes are killed at once; their disks keep what was written."""
+        for node in self.nodes:
+            node.crash()
+        return self._start_again
+
+    def _start_again(self) -> None:
+        for node in self.nodes:
+            node.start()
 
     def _freeze(self, rolls: tuple[float, ...]) -> Callable[[], None]:
         node = self._node(rolls[0])
@@ -330,25 +312,38 @@ class History:
         self.checks.trouble()
         self.is_healed = True
         self.world.weather = replace(self.world.weather, cut=set(), loss=0.0, double=0.0, slow_share=0.0)
+        self._start_again()
         for node in self.nodes:
             node.crash_after = None
-            node.start()
             node.thaw()
         for client in self.clients:
             client.wake_up()
 
     def _ask_everyone(self) -> None:
-        """Whoever lives returns what is held; somebody must serve by now, and a newcomer must get what is free."""
+        """Whoever lives returns what is held; then each asks in turn for a seat, and a newcomer for all that are free: they must get them."""
         for client in self.clients:
             for lease_id in list(client.leases.kept):
                 client.checkin(lease_id)
-        newcomer = VirtualClient(99, self.world, self.nodes, self.servername, self._clock())
+        newcomer = VirtualClient(NEWCOMER, self.world, self.nodes, self.servername, self._clock())
         self.clients.append(newcomer)
         self._watch(newcomer)
+        askers = [client for client in self.clients if not client.is_dead]
+        self.checks.expects_service(client.name for client in askers)
+        self.world.after(RETURNED_S, lambda: self._ask_next(askers))
+
+    def _ask_next(self, askers: list[VirtualClient]) -> None:
         free = self.checks.free_seats()
-        self.checks.expects_service(free)
-        if free:
-            newcomer.checkout(FEATURE, free, 2.0, 1.0, lambda _id, error: self.checks.was_served(error))
+        if not free:
+            self.checks.expects_service(())
+        elif askers:
+            client = askers.pop(0)
+            client.checkout(FEATURE, free if client.number == NEWCOMER else 1, 2.0, 1.0, partial(self._asked, client, askers))
+
+    def _asked(self, client: VirtualClient, askers: list[VirtualClient], lease_id: str, error: PalError | None) -> None:
+        self.checks.was_served(client.name, error)
+        if error is None:
+            client.checkin(lease_id)
+            self.world.after(RETURNED_S, lambda: self._ask_next(askers))
 
 
 FAULTS: dict[str, Callable[[History, tuple[float, ...]], Callable[[], None]]] = {
@@ -364,4 +359,5 @@ FAULTS: dict[str, Callable[[History, tuple[float, ...]], Callable[[], None]]] = 
     "storm": History._storm,
     "client_sleep": History._client_sleep,
     "client_kill": History._client_kill,
+    "blackout": History._blackout,
 }

@@ -12,20 +12,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from fakeserver import election, member, policy
+from fakeserver import desk, election, member, node, policy, seats
 from fakeserver.desk import Desk
 from fakeserver.election import LONG_AGO, NEVER, Memory
 from fakeserver.events import DiskImage
+from fakeserver.ledger import Ledger
 from fakeserver.member import Member
 from fakeserver.parking import Held
 from fakeserver.peer import Append, AppendReply
 from fakeserver.seats import Table, Version
 from fakeserver.settings import REPLICATED
+from fakeserver.waiting import Line
 from palclient.core import lease, locate, wire
 from palclient.core import topology as known
 from palclient.core.lease import LeaseRecord, Phase
-from tests.simulation.directed import DIRECTED
-from tests.simulation.history import PROFILES, play
+from palclient.core.renewal import Leases
+from tests.simulation.directed import found_by
+from tests.simulation.history import play
+from tests.simulation.profiles import PROFILES
 
 Patched = Callable[[], Any]  # makes a context manager
 
@@ -69,7 +73,7 @@ def try_mutation(name: str, seed: int, limit: int, wanted: int = 3) -> Caught:
     by: set[str] = set()
     with mutation.off():
         if mutation.directed is not None:
-            complaints = DIRECTED[mutation.directed]()
+            complaints = found_by(mutation.directed)
             histories, broken, by = 1, int(bool(complaints)), set(complaints)
         while mutation.directed is None and histories < limit and broken < wanted:
             profile = PROFILES[mutation.profiles[histories % len(mutation.profiles)]]
@@ -215,6 +219,22 @@ def _is_flipped_only(record: LeaseRecord, _now: float) -> bool:
     return record.phase in (Phase.HELD, Phase.SUSPECT)
 
 
+@contextmanager
+def _renewed_late() -> Iterator[None]:
+    original = Leases._schedule
+
+    def late(self: Leases, record: LeaseRecord) -> None:
+        original(self, record)
+        record.due_at = record.confirmed_at + 0.7 * record.ttl_s
+
+    with patch.object(Leases, "_schedule", late):
+        yield
+
+
+def _all_taken_back(self: Leases, _ids: frozenset[str]) -> None:
+    self.returns.clear()
+
+
 def _both(*offs: Patched) -> Patched:
     @contextmanager
     def all_off() -> Iterator[None]:
@@ -278,5 +298,17 @@ _ALL = (
         directed="full pool",
     ),
     Mutation(rule="the word of a stale master is refused", off=_attribute(known, "is_current", lambda *_: True), directed="stale master"),
+    Mutation(rule="no number is given a second time", off=_attribute(seats, "first_number", lambda _term: 0), directed="numbers"),
+    Mutation(rule="a refusal says when it may leave a trace", off=_attribute(node, "_unconfirmed", lambda refused: refused), directed="lonely"),
+    Mutation(rule="first come, first served", off=_attribute(Line, "ahead", lambda *_: ()), directed="line"),
+    Mutation(rule="a place in line survives a failover", off=_attribute(desk, "waits", lambda _seat: False), directed="line"),
+    Mutation(rule="a place is given up", off=_attribute(Leases, "give_up", lambda *_args, **_members: None), directed="left line"),
+    Mutation(rule="E7 what was written is read at the next start", off=_attribute(Ledger, "_append", lambda *_: None), directed="blackout"),
+    Mutation(rule="a return is made again until a master has it", off=_attribute(Leases, "taken_back", _all_taken_back), directed="given up"),
+    Mutation(
+        rule="a renewal is due so early that a failover fits into the rest",
+        off=_renewed_late,
+        profiles=("one fault",),
+    ),
 )
 MUTATIONS: dict[str, Mutation] = {mutation.rule: mutation for mutation in _ALL}

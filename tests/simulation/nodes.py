@@ -11,10 +11,12 @@ from fakeserver.events import (
     AppendRecords,
     ClientCall,
     ClientGone,
+    DebugLine,
     DiskImage,
     Effect,
     Event,
     Halt,
+    Happened,
     NodeConfig,
     PeerAnswer,
     PeerCall,
@@ -30,6 +32,7 @@ from fakeserver.seats import Record
 from fakeserver.stance import Stance
 from fakeserver.waiting import waits
 from tests.simulation.shortcuts import Carried
+from tests.simulation.story import answered, happened
 
 if TYPE_CHECKING:
     from palclient.core.flow import HttpRequest
@@ -39,6 +42,7 @@ SERVING = (Stance.SERVING, Stance.DRAINING)
 RESET = 0  # in a status's place: the process died, and the system closed its connections
 Body = bytes | Mapping[str, object]  # as a mapping where the wire's codecs are left out
 Reply = Callable[[int, Body], object]
+Key = tuple[str, int]  # a client's name, and the number of its request
 
 
 class Disk:
@@ -50,6 +54,7 @@ class Disk:
         self.records: list[Record] = []
         self.flushed = 0
         self.may_lack_records = False
+        self.has_lost_records = False  # ever
 
     def append(self, records: tuple[Record, ...]) -> None:
         """Add to the log."""
@@ -66,7 +71,9 @@ class Disk:
     def lose_power(self, keep: int) -> None:
         """The machine reboots: of what was not flushed, the first ``keep`` records are left."""
         if not self.fsync:
-            self.records = self.records[: self.flushed + keep]
+            left = self.records[: self.flushed + keep]
+            self.has_lost_records |= len(left) < len(self.records)
+            self.records = left
             self.may_lack_records = True
             self.flushed = len(self.records)
 
@@ -97,7 +104,8 @@ class VirtualNode:
         self.after_turn: Callable[[VirtualNode, tuple[Effect, ...]], None] = lambda _node, _effects: None
         self._inbox: list[Event] = []
         self._tokens = 0
-        self._clients: dict[int, tuple[object, Reply]] = {}
+        self._clients: dict[int, tuple[Key, Reply]] = {}
+        self._gone: set[Key] = set()
         self._callers: dict[int, Callable[[peer.Message], None]] = {}
         self._timer_at = float("inf")
 
@@ -168,12 +176,15 @@ class VirtualNode:
 
     # --- what comes in ---
 
-    def ask(self, key: object, request: HttpRequest | Carried, reply: Reply) -> None:
+    def ask(self, key: Key, request: HttpRequest | Carried, reply: Reply) -> None:
         """A client's request."""
         call = request.call if isinstance(request, Carried) else self._read(request)
         self._tokens += 1
         self._clients[self._tokens] = key, reply
-        self.handle(ClientCall(token=self._tokens, request=call.request, park_s=call.park_s, after_term=call.after_term))
+        token = self._tokens
+        self.handle(ClientCall(token=token, request=call.request, park_s=call.park_s, after_term=call.after_term))
+        if key in self._gone and self._clients.pop(token, None) is not None:  # its connection closes behind it
+            self.handle(ClientGone(token=token))
 
     def _read(self, request: HttpRequest) -> wire.Call:
         headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
@@ -182,8 +193,9 @@ class VirtualNode:
         except wire.Refused as refused:
             raise AssertionError(f"the client sent what the node refuses: {request} {refused}") from refused
 
-    def client_gone(self, key: object) -> None:
-        """A client closed the connection of this request."""
+    def client_gone(self, key: Key) -> None:
+        """A client closed the connection of this request, which may still be on its way."""
+        self._gone.add(key)
         for token in [token for token, (of, _) in self._clients.items() if of == key]:
             if self._clients.pop(token, None) is not None:  # a crash in the midst takes them all
                 self.handle(ClientGone(token=token))
@@ -232,14 +244,16 @@ class VirtualNode:
             case Halt():
                 self.world.tell(self.name, f"halts {effect.reason}")
                 self.node = None
-            case _:
-                self.world.tell(self.name, repr(effect))
+            case DebugLine():
+                self.world.tell(self.name, f"log: {effect.text}")
+            case Happened():
+                self.world.tell(self.name, happened(effect))
 
     def _answer(self, effect: Answer) -> None:
         waiting = self._clients.pop(effect.token, None)
         if waiting is not None:
             content = wire.write_reply(effect.status, effect.body).body if self.uses_wire else effect.body
-            self.world.tell(self.name, f"answers {effect.status} {effect.body.get('type', '')}{effect.body.get('id', '')}")
+            self.world.tell(self.name, answered(waiting[0][0], effect.status, effect.body))
             waiting[1](effect.status, content)
 
     def _send(self, effect: PeerSend) -> None:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tests.simulation.checks import CHECKERS
-from tests.simulation.history import FLEXNET, PROFILES, Outcome, play
+from tests.simulation.history import Outcome, play
 from tests.simulation.mutations import MUTATIONS, Caught, try_mutation
+from tests.simulation.profiles import FLEXNET, PROFILES
 from tests.simulation.shortcuts import no_guards
 from tests.simulation.shrink import shrunk
 
