@@ -74,7 +74,7 @@ bench: $(READY)
 
 # Installs nothing; what is not on the machine is skipped (docs/explanation/compare.md). ROUNDS=5 and EPISODES=10 say how much.
 compare: $(READY)
-	@$(BIN)/python -m tests.compare $(ROUNDS:%=--rounds %) $(EPISODES:%=--kills % --freezes %) $(SEED:%=--seed %)
+	@$(BIN)/python -m tests.compare $(ROUNDS:%=--rounds %) $(EPISODES:%=--kills %) $(EPISODES:%=--freezes %) $(SEED:%=--seed %)
 
 # SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 real processes are then killed, frozen and cut off
 # so many times, and FAILOVERS=50 times each in the five ways in which a master is lost.
