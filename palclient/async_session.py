@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from palclient.asking import Wanted, closed
 from palclient.core import checkout as flows
@@ -12,9 +13,9 @@ from palclient.core.flow import Flow, Result
 from palclient.core.lease import LeaseRecord
 from palclient.core.retry import RetryPolicy
 from palclient.errors import PalError
-from palclient.keeper import Listener, call_listener
+from palclient.keeper import Listener, call_listener, identity
 from palclient.models import Event
-from palclient.runner_async import Bell, Drive, Relay, turn
+from palclient.runner_async import Bell, Drive, Relay, this_loop, turn
 from palclient.session import CHECKIN_S, Session
 from palclient.transport import monotonic
 from palclient.transport.async_injected import AsyncInjectedTransport
@@ -34,10 +35,15 @@ class LoopCourier:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self._relays: WeakValueDictionary[object, Relay[Event]] = WeakValueDictionary()
 
-    def relayed(self, listener: Listener) -> Relay[Event]:
-        """A listener that is called on a loop, whatever thread has an event to tell."""
-        return Relay(lambda event: call_listener(listener, event), self._note_drop)
+    def relayed(self, listener: Listener, loop: object = None) -> Relay[Event]:
+        """A listener that is called on a loop, whatever thread has an event to tell; the same one for all leases that it hears of there."""
+        key = (identity(listener), loop)
+        relay = self._relays.get(key)
+        if relay is None:
+            relay = self._relays[key] = Relay(lambda event: call_listener(listener, event), self._note_drop)
+        return relay
 
     def _note_drop(self) -> None:
         self.dropped += 1
@@ -82,7 +88,7 @@ class AsyncSession:
     async def acquire(self, asked: Wanted, policy: RetryPolicy, on_event: Listener | None, hold: Callable[[LeaseRecord], Held]) -> Held:
         """Run the checkout, and begin to keep what it brings.  One that is cancelled is given up: the keeper has its id returned."""
         trace, session = flows.Trace(), self.session
-        listener = None if on_event is None else self._courier.relayed(on_event)
+        listener = None if on_event is None else self._courier.relayed(on_event, this_loop())
         if listener is not None:
             listener.follow()
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -182,6 +182,16 @@ class Courier:
                         return
                 listener, event = self._queue.popleft()
             call_listener(listener, event, BaseException)  # here sys.exit() would end nothing but the telling
+
+
+def identity(listener: Listener) -> object:
+    """What tells one listener from another.  A method is made anew by each look at it, and equals itself."""
+    return listener if hasattr(listener, "__self__") else id(listener)
+
+
+def distinct(listeners: Iterable[Listener | None]) -> Iterable[Listener]:
+    """Each listener once, however many leases it hears of: a failover of thousands is one event, and drops no others."""
+    return {identity(listener): listener for listener in listeners if listener is not None}.values()
 
 
 def call_listener(listener: Listener, event: Event, harmless: type[BaseException] = Exception) -> None:

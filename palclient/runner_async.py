@@ -26,7 +26,7 @@ MAX_WAITING = 1000  # values of a relay that are not delivered yet
 
 Value = TypeVar("Value")
 
-__all__ = ["Bell", "Drive", "Relay", "run", "turn"]
+__all__ = ["Bell", "Drive", "Relay", "run", "this_loop", "turn"]
 
 
 class Drive(Generic[Result]):
@@ -131,6 +131,11 @@ async def run(flow: Flow[Result], transport: AnyAsyncTransport) -> Result:
     connection of the flow is closed, and the cancellation passes.
     """
     return await Drive(flow, transport).run()
+
+
+def this_loop() -> object:
+    """The loop that runs here: to tell one from another."""
+    return asyncio.get_running_loop()
 
 
 async def turn() -> None:

@@ -25,7 +25,7 @@ from palclient.core.retry import RetryPolicy
 from palclient.core.topology import Knowledge, fresh
 from palclient.core.wire import MAX_IDS, CheckoutRequest
 from palclient.errors import PalError
-from palclient.keeper import AnyCourier, Courier, Keeper, Listener
+from palclient.keeper import AnyCourier, Courier, Keeper, Listener, distinct
 from palclient.models import Acquired, Counters, Event, Grant, Holder, Lost, MasterChanged, Returned
 from palclient.runner_sync import run
 from palclient.transport import AnyTransport, monotonic
@@ -208,11 +208,9 @@ class Session:
         for ring in tuple(self.watchers):
             ring()
         lease_id = getattr(event, "lease_id", None)
-        if self._on_event is not None:
-            self._courier.deliver(self._on_event, event)
-        for listener in list(self._listeners.values()) if lease_id is None else [self._listeners.get(lease_id)]:
-            if listener is not None:
-                self._courier.deliver(listener, event)
+        own = list(self._listeners.values()) if lease_id is None else [self._listeners.get(lease_id)]
+        for listener in distinct([self._on_event, *own]):
+            self._courier.deliver(listener, event)
         if isinstance(event, Returned):
             self._listeners.pop(event.lease_id, None)
         elif isinstance(event, MasterChanged):

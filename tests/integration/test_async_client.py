@@ -37,7 +37,7 @@ from palclient import (
     acheckout,
     checkout,
 )
-from palclient.models import Event
+from palclient.models import Event, Resumed
 from palclient.runner_async import turn
 from palclient.transport import monotonic
 from tests import hostile
@@ -520,6 +520,20 @@ def test_events_are_delivered_on_the_loop_in_order(triad: FakeTriad) -> None:
         assert [type(event) for event in leases] == [Acquired, Returned] * 3
         assert len({event.lease_id for event in leases}) == 3
         assert threads == {threading.get_ident()}
+
+    asyncio.run(main())
+
+
+def test_what_belongs_to_no_lease_is_told_once_to_each_listener_however_many_leases_it_hears_of(triad: FakeTriad) -> None:
+    """api, Events: one change of master is one event."""
+    heard: list[Event] = []
+
+    async def main() -> None:
+        async with AsyncClient(triad.servername) as client:
+            leases = [await client.checkout("X", on_event=heard.append) for _ in range(3)]
+            leases[0]._session.session._tell(Resumed(gap_s=3))
+        assert [type(event) for event in heard].count(Returned) == 3
+        assert heard.count(Resumed(gap_s=3)) == 1
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -64,6 +64,35 @@ def test_events_come_in_order_on_a_thread_of_their_own_and_each_listener_hears_w
     assert [type(event) for event in of_one] == [Acquired, Returned]
     assert {event.lease_id for event in of_one if isinstance(event, Acquired | Returned)} == {one.id}
     assert threads == {"palclient-events"}
+
+
+class Diary:
+    """A listener that is a method, and one that is an object."""
+
+    __hash__ = None  # type: ignore[assignment]  # as of any dataclass that can be compared
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def note(self, event: Event) -> None:
+        """Hear."""
+        self.heard.append(event)
+
+    __call__ = note
+
+
+def test_what_belongs_to_no_lease_is_told_once_to_each_listener_however_many_leases_it_hears_of() -> None:
+    """api, Events: one change of master is one event; a thousand copies would drop what else waits to be told."""
+    method, thing, other = Diary(), Diary(), Diary()
+    with master() as (_, servername), Client(servername, on_event=other) as client, ExitStack() as leases:
+        for listener in (method.note, thing, other, method.note, thing, other):
+            leases.enter_context(client.checkout("X", on_event=listener))
+        client._home.open()._tell(Resumed(gap_s=3))
+        wait_until(lambda: Resumed(gap_s=3) in other.heard, "it is told")
+        leases.close()
+        wait_until(lambda: [type(event) for event in other.heard].count(Returned) == 6, "the ends of all leases are told")
+    assert [each.heard.count(Resumed(gap_s=3)) for each in (method, thing, other)] == [1, 1, 1]
+    assert [len(each.heard) for each in (method, thing, other)] == [5, 5, 13]
 
 
 def test_a_listener_that_blocks_holds_up_neither_calls_nor_renewals() -> None:
