@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from tests.chaos.__main__ import told
@@ -22,10 +23,11 @@ from tests.simulation.prove import at_least, progress
 
 DEFAULT_SECONDS, DEFAULT_CLIENTS = 1800.0, 200
 CALM_S = (4.0, 8.0)
-WARM_SHARE = 0.25  # of the time, before anything is measured: by then most clients have met every node, and keep a connection to each
 HEARTBEAT_S = 1.0  # at a fifth of that two hundred renewals at once, on two cores, take longer than a client waits for one
-KINDS = "kill freeze stop handover partition isolate shattered unreachable lose_reply slow drip disk_full client_link deaf_voter".split()
-"""Those that end no process but a master's: what lives all the time can be measured."""
+LASTING = "freeze partition isolate shattered unreachable lose_reply slow drip disk_full client_link".split()
+"""Those that end no process: they fill the second half of the time, in which everything is measured that lives."""
+ENDING = "kill stop handover deaf_voter".split()
+"""Those that end a master's process: in the first half, with the others.  After them most clients have met every node, and keep a connection to each."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,16 +58,18 @@ def say(line: str) -> None:
 
 
 def soaked(run: Run, seed: int, seconds: float) -> Iterator[Outcome]:
-    """Episode after episode until the time is up, or one gets stuck."""
-    began, failed, is_warm = time.monotonic(), 0, False
-    for number, kind in enumerate(deck(seed, KINDS)):
+    """Episode after episode until the time is up, or one gets stuck; what was measured in the first half is dropped."""
+    began, failed = time.monotonic(), 0
+    every, lasting, is_warm = deck(seed, LASTING + ENDING), deck(seed, LASTING), False
+    for number in count():
         passed_s = time.monotonic() - began
-        progress(passed_s / seconds, f"{passed_s:.0f} of {seconds:.0f} s, {number} episodes, {failed} failed: {kind}")
         if passed_s > seconds:
             break
-        if not is_warm and passed_s > WARM_SHARE * seconds:
+        if not is_warm and passed_s > seconds / 2:
             run.gauges.readings.clear()
             is_warm = True
+        kind = next(lasting if is_warm else every)
+        progress(passed_s / seconds, f"{passed_s:.0f} of {seconds:.0f} s, {number} episodes, {failed} failed: {kind}")
         outcome = run.play(number, kind)
         failed += bool(outcome.violations)
         yield outcome
@@ -75,7 +79,7 @@ def soaked(run: Run, seed: int, seconds: float) -> Iterator[Outcome]:
 
 
 def report(outcomes: list[Outcome], gauges: Gauges, took_s: float, clients: int) -> None:
-    """What was done, and what every process used at rest: when warm, half-way, and at the end."""
+    """What was done, and what every process used at rest in the second half of the time: at its beginning, in the middle, at its end."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(outcome.kind for outcome in outcomes).items()))
     say(f"{clients} clients, {took_s:.0f} s, {len(outcomes)} episodes ({kinds})")
     say(f"{sum(o.checkouts for o in outcomes)} checkouts, {sum(o.errors for o in outcomes)} errors, {sum(o.lost for o in outcomes)} seats lost\n")
