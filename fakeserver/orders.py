@@ -172,13 +172,18 @@ class Orders:
 
     async def _settle(self, words: Mapping[str, Any]) -> dict[str, object]:
         """Wait until the node serves or follows; whether it does within ``limit_s`` seconds."""
-        something_happened = asyncio.Event()
-        self._shell.when_handled = something_happened.set
+        worth_a_look = asyncio.Event()
+
+        def look() -> None:  # after each event, so it has to be cheap
+            if self._shell.has_halted or self._life.node.is_settled(self._shell.clock.now_s()):
+                worth_a_look.set()
+
+        self._shell.when_handled = look
         try:
             async with asyncio.timeout(float(words["limit_s"])):
                 while not self._is_settled():
-                    something_happened.clear()  # what the look itself set
-                    await something_happened.wait()
+                    worth_a_look.clear()  # what the look itself set
+                    await worth_a_look.wait()
         except (TimeoutError, wire.Refused):  # or it has ended meanwhile
             return {"settled": False}
         finally:

@@ -133,6 +133,11 @@ class Shell:
         """Wait, for as long as the node lives, until it has nothing more to do."""
         return await asyncio.shield(self._halted)
 
+    @property
+    def has_halted(self) -> bool:
+        """Whether the node has nothing more to do."""
+        return self._halted.done()
+
     def handle(self, event: Event) -> None:
         """Tell the node, and carry out what it wants."""
         if self._halted.done():
