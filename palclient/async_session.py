@@ -104,13 +104,12 @@ class AsyncSession:
 
     async def give_back(self, lease_id: str) -> None:
         """Return one lease; what is not confirmed in time, or before a cancellation, the keeper goes on with."""
-        if self.session.leases.remove(lease_id) is None:
-            return
-        taken_back: frozenset[str] = frozenset()
         try:
-            taken_back = (await self.run(self.session.returning(lease_id))).ids
-        finally:
-            self.session.returned(lease_id, taken_back)
+            if self.session.let_go(lease_id):
+                self.session.returned(lease_id, (await self.run(self.session.returning(lease_id))).ids)
+        except BaseException:
+            self.session.returned(lease_id, frozenset())
+            raise
 
     async def close(self) -> None:
         """Return everything in one request, and stop the threads."""

@@ -135,13 +135,19 @@ class Session:
 
     def give_back(self, lease_id: str) -> None:
         """Return one lease on the caller's thread; what is not confirmed in time the keeper goes on with."""
-        if self.leases.remove(lease_id) is None:
-            return
-        taken_back: frozenset[str] = frozenset()
         try:
-            taken_back = run(self.returning(lease_id), self.transport).ids
-        finally:
-            self.returned(lease_id, taken_back)
+            if self.let_go(lease_id):
+                self.returned(lease_id, run(self.returning(lease_id), self.transport).ids)
+        except BaseException:  # Ctrl-C, perhaps between two lines; twice is harmless
+            self.returned(lease_id, frozenset())
+            raise
+
+    def let_go(self, lease_id: str) -> bool:
+        """Hold a lease no more, from this instant on; whoever waits for its loss hears of it.  False if that was done already."""
+        was_kept = self.leases.remove(lease_id) is not None
+        if was_kept:
+            self._ring()
+        return was_kept
 
     def returning(self, lease_id: str) -> Flow[flows.TakenBack]:
         """The flow of a return.  However it ends, ``returned`` is to be called."""
@@ -203,10 +209,7 @@ class Session:
 
     def _tell(self, event: Event) -> None:
         log.write("warning" if isinstance(event, Lost) else "info", "%r", event)
-        with self.changed:
-            self.changed.notify_all()
-        for ring in tuple(self.watchers):
-            ring()
+        self._ring()
         lease_id = getattr(event, "lease_id", None)
         own = list(self._listeners.values()) if lease_id is None else [self._listeners.get(lease_id)]
         for listener in distinct([self._on_event, *own]):
@@ -215,6 +218,12 @@ class Session:
             self._listeners.pop(event.lease_id, None)
         elif isinstance(event, MasterChanged):
             self._count(failovers=1)
+
+    def _ring(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+        for ring in tuple(self.watchers):
+            ring()
 
     def _replaced(self) -> None:
         """No lease of the old cluster is called held from here on, whoever learnt of it."""

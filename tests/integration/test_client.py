@@ -609,6 +609,23 @@ def test_checkin_takes_at_most_2_s_in_any_weather() -> None:
 
 
 @pytest.mark.slow
+def test_whoever_waits_for_the_loss_hears_at_once_of_a_return_that_nobody_answers() -> None:
+    """api, ``wait_lost``: the seats are not held from the first moment of ``checkin`` on, however long the servers take over it."""
+    master = CannedMaster()
+    with hostile.Server(master) as server, Client(f"{server.port}@127.0.0.1") as client:
+        lease = client.checkout("X")
+        master.weather = hostile.Visit.wait_end
+        heard: list[bool] = []
+        waiter = threading.Thread(target=lambda: heard.append(lease.wait_lost(LIMIT_S)))
+        returner = threading.Thread(target=lease.checkin)
+        waiter.start()
+        returner.start()
+        waiter.join(LIMIT_S)
+        assert (heard, returner.is_alive()) == ([True], True)
+        returner.join(LIMIT_S)
+        master.weather = None
+
+
 def test_a_return_that_nobody_confirmed_is_asked_again_by_the_keeper() -> None:
     """Exactly once: a return that is lost is asked again."""
     with FakeTriad(features={"X": 3}) as triad, Client(triad.servername) as client:

@@ -54,7 +54,7 @@ def interrupted(servername: str, moment: int) -> str:
 @pytest.mark.filterwarnings("ignore:.*was dropped without checkin:ResourceWarning")  # Ctrl-C between the checkout and the block
 def test_ctrl_c_at_any_moment_of_a_checkout_or_a_return_leaves_no_seat_taken_and_no_lock() -> None:
     """Issue "the client in full": a checkout given up by Ctrl-C leaves no seat, and the next one of the same process works: nothing hangs."""
-    with FakeTriad(features={"X": ROOM}, in_process=True) as triad:
+    with FakeTriad(features={"X": ROOM}, in_process=True, ttl_s=300.0) as triad:
         triad.wait_until_serving(LIMIT_S)
         with default_client(servers=triad.servername) as client:
             client.checkout("X").checkin()
