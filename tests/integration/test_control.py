@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from fakeserver import Control, FakeTriad, FakeTriadError
-from palclient.cli.triad import asked
+from fakeserver.faults import FAULTS
+from palclient.cli.triad import HELP, asked
 from tests.integration import probing
 from tests.integration.probing import LIMIT_S, wait_for
 
@@ -161,19 +162,28 @@ def test_a_port_that_is_taken_is_named_and_no_thread_is_left(triad: FakeTriad) -
         ("partition primary tertiary one_way=true", ("PUT", "links/primary/tertiary", {"one_way": True})),
         ("mend primary tertiary", ("DELETE", "links/primary/tertiary", {})),
         ("isolate primary", ("PUT", "nodes/primary/isolated", {})),
+        *[(f"{verb} tertiary", ("POST", f"nodes/tertiary/{verb}", {})) for verb in ("stop", "restart", "pause", "resume")],
         ("fill X", ("PUT", "faults/fill", {"feature": "X"})),
+        ("expire X", ("PUT", "faults/expire", {"feature": "X"})),
         ("heal", ("POST", "heal", {})),
         ("heal primary", ("DELETE", "nodes/primary/faults", {})),
         ("heal primary slow", ("DELETE", "nodes/primary/faults/slow", {})),
         ("reset", ("POST", "reset", {})),
         ("reread", ("POST", "reread", {})),
         ("report", ("GET", "report", {})),
+        ("journal", ("GET", "journal", {})),
         ("status", ("GET", "", {})),
     ],
 )
 def test_a_typed_command_is_a_call_of_the_control(typed: str, means: tuple[str, str, dict[str, object]]) -> None:
     """F, from the command line: the same names."""
     assert asked(typed.split()) == means
+
+
+def test_the_help_names_every_fault_of_a_node() -> None:
+    """F: all of them, from the command line."""
+    named = HELP.partition("clients_only=true\n")[2].partition("fill FEATURE")[0].split()
+    assert {*named, "fill", "expire", "partition"} == set(FAULTS)
 
 
 def test_a_typed_command_that_means_nothing_is_said_so() -> None:
@@ -188,16 +198,19 @@ def by_hand(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_triad_by_hand_prints_an_ini_does_what_is_typed_and_quits() -> None:
+@pytest.mark.parametrize("leaves", ["quit", "exit"])
+def test_a_triad_by_hand_prints_an_ini_does_what_is_typed_and_quits(leaves: str) -> None:
     """Issue "the triad in full", from other languages; api, the command line."""
     with by_hand("--feature", "X=1") as hand:
-        out, err = hand.communicate("status\nkill tertiary\nsink primary\nslow primary\nquit\n", timeout=LIMIT_S)
+        out, err = hand.communicate(f"status\n\nkill tertiary\nsink primary\nslow primary\njournal\nhelp\n{leaves}\nstatus\n", timeout=LIMIT_S)
     assert hand.returncode == 0
     assert re.match(r"\[Network\]\nSERVERNAME=\d+@127\.0\.0\.1,\d+@127\.0\.0\.1,\d+@127\.0\.0\.1\n\nControl: http://127\.0\.0\.1:\d+/control\n", out)
-    assert re.search(r"^primary +\d+@127\.0\.0\.1 +master +term 1$", out, flags=re.MULTILINE)
+    assert len(re.findall(r"^primary +\d+@127\.0\.0\.1 +master +term 1$", out, flags=re.MULTILINE)) == 1  # after the end nothing is done
+    assert re.search(r"^\d+\.\d{3} tertiary  killed \{\}$", out, flags=re.MULTILINE)
     assert re.search(r"^tertiary +\d+@127\.0\.0\.1 +down", out, flags=re.MULTILINE)
     assert "There is no fault 'sink'" in err
     assert "slow needs latency_s." in err
+    assert err.endswith(f"{HELP}\n")
 
 
 def test_a_triad_by_hand_reads_its_options_again(tmp_path: Path) -> None:

@@ -480,6 +480,19 @@ def test_a_reset_leaves_nothing_but_the_cluster_and_the_processes(triad: FakeTri
     assert in_use(triad) == 1
 
 
+def test_a_node_that_was_down_at_a_reset_brings_nothing_back() -> None:
+    """F, reset: what it knew is gone from its disk, too; else the next quorum would take it for the newest there is."""
+    with FakeTriad(features={"X": 1}, start=("primary",), ttl_s=30.0) as triad:
+        triad.secondary.restart()
+        term = take(triad.wait_until_serving(LIMIT_S))[1]["term"]
+        triad.secondary.kill()
+        triad.reset()
+        triad.secondary.restart()
+        status, grant = take(triad.wait_until_serving(LIMIT_S))
+        assert (status, in_use(triad)) == (201, 1)
+        assert grant["term"] > term
+
+
 @pytest.mark.slow
 def test_a_reset_starts_what_was_killed(triad: FakeTriad) -> None:
     """F, reset: a whole triad for the next test, with the state of none."""

@@ -15,6 +15,7 @@ from fakeserver.disk import Disk, StateRefused, cluster_of
 from fakeserver.events import DiskImage, SaveBallot
 from fakeserver.roles import Role
 from fakeserver.seats import Grant, SeatRecord, Version
+from tests.privileges import room_for
 
 BALLOT = SaveBallot(cluster="c1", term=7, voted_for=Role.SECONDARY, incarnation=3)
 GRANT = Grant(id="i", version="0", count=1, holder={"user": "änn"}, ttl_s=2.0, granted_at=1.0)
@@ -124,19 +125,12 @@ def test_a_log_that_was_not_written_to_its_end_is_known_to_lack_records(tmp_path
 @pytest.mark.parametrize("lasting", [True, False])
 def test_a_rewrite_for_which_there_is_no_room_leaves_no_mixture(tmp_path: Path, room_bytes: int, *, lasting: bool) -> None:
     """E2, E7: the log is the old one, or known to lack records; never the old one with a new beginning."""
-    import resource
-
     own = Disk(tmp_path, cluster="c1", boot="boot-1", fsync=False, lasting=lasting)
     own.save_ballot(BALLOT)
     own.rewrite([FREE, HELD])
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"too large|could be written"):
-            own.rewrite([HELD])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        own.close()
+    with room_for(room_bytes), pytest.raises(OSError, match=r"too large|could be written"):
+        own.rewrite([HELD])
+    own.close()
     old = DiskImage(ballot=BALLOT, records=(FREE, HELD))
     assert load(tmp_path) == (old if lasting else DiskImage(ballot=BALLOT, may_lack_records=True))
 
