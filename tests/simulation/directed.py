@@ -8,9 +8,10 @@ from functools import partial
 from fakeserver.election import failover_s
 from fakeserver.events import Effect, Happened
 from palclient.errors import PalError
+from tests.simulation.clients import VirtualClient
 from tests.simulation.directed_desk import DESK
 from tests.simulation.history import FEATURE, HEARTBEAT_S
-from tests.simulation.nodes import VirtualNode, book, may_serve
+from tests.simulation.nodes import Disk, VirtualNode, book, may_serve
 from tests.simulation.stage import Stage, apart_for, ask_often, found_on, whatever
 
 AfterTurn = Callable[[VirtualNode, tuple[Effect, ...]], None]
@@ -97,20 +98,6 @@ def apart() -> tuple[str, ...]:
     return tuple(violation.checker for violation in stage.checks.violations)
 
 
-def cut_off() -> tuple[str, ...]:
-    """A client that holds the pool is cut off; nobody may get its seats while it may still believe in them (G1)."""
-    stage = Stage()
-    first, second = stage.clients[0], stage.clients[1]
-    _, ended = stage.checkout(first, count=stage.profile.seats, timeout_s=0.5)
-    stage.world.weather.cut |= {pair for node in stage.nodes for pair in ((node.name, first.name), (first.name, node.name))}
-    granted: list[PalError | None] = []
-    second.checkout(FEATURE, 1, 8.0, 2 * stage.ttl_s, lambda _id, error: granted.append(error))
-    stage.world.run_until(stage.world.now + 2 * stage.ttl_s)
-    if ended != [None] or granted != [None]:
-        return ("liveness: the seats of a silent client are never freed",)
-    return tuple(violation.checker for violation in stage.checks.violations)
-
-
 def asleep() -> tuple[str, ...]:
     """A client that holds the pool sleeps for longer than its leases last; whoever reads `valid` then must not be told that it holds them."""
     stage = Stage()
@@ -157,14 +144,45 @@ def restarted() -> tuple[str, ...]:
 
 def lost_records() -> tuple[str, ...]:
     """A seat is granted through the tertiary; the primary dies, and the tertiary's machine forgets what was not flushed (E2)."""
+    return _without_records(_loses_power)
+
+
+def lost_twice() -> tuple[str, ...]:
+    """The same, and the tertiary starts once more before it has heard a master: it lacks what it lacked (E2, E7)."""
+
+    def twice(tertiary: VirtualNode) -> None:
+        _loses_power(tertiary)
+        tertiary.world.run_until(tertiary.world.now + 0.1)
+        tertiary.crash()
+        tertiary.start()
+
+    return _without_records(twice)
+
+
+def wiped() -> tuple[str, ...]:
+    """The same, and the tertiary's disk is replaced: a node with no past respects that of the others (E2)."""
+
+    def anew(tertiary: VirtualNode) -> None:
+        tertiary.crash()
+        tertiary.disk = Disk(fsync=False)
+        tertiary.start()
+
+    return _without_records(anew)
+
+
+def _loses_power(tertiary: VirtualNode) -> None:
+    tertiary.disk.fsync = False
+    tertiary.crash(power_cut=True)
+    tertiary.start()
+
+
+def _without_records(lose: Callable[[VirtualNode], None]) -> tuple[str, ...]:
     stage = Stage()
     primary, _, tertiary = stage.nodes
-    tertiary.disk.fsync = False
     apart_for(stage, 2.0)
     _, ended = stage.checkout(stage.clients[0], timeout_s=0.5)
     primary.crash()
-    tertiary.crash(power_cut=True)
-    tertiary.start()
+    lose(tertiary)
     stage.world.run_until(stage.world.now + 1.5 * stage.ttl_s)
     return found_on(stage) if ended == [None] else ("liveness: no seat to lose",)
 
@@ -188,6 +206,68 @@ def two_votes() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def half_told() -> tuple[str, ...]:
+    """One operation is acknowledged while the next is decided, and then nothing leaves the master: the second must not be answered (E4)."""
+    stage = Stage()
+    primary, first, second = stage.nodes[0], *stage.clients[:2]
+    stage.world.weather.delay_s = (0.01, 0.01)
+    stage.world.run_until(stage.world.now + 0.3)
+    told: list[str] = []
+    for client, after_s in ((first, 0.0), (second, 0.005)):
+        stage.world.after(after_s, partial(_ask, client, told))
+    stage.world.run_until(stage.world.now + 0.018)  # the first is on its way to the others, the second has come
+    stage.world.weather.cut |= {(primary.name, other.config.role.value) for other in stage.nodes[1:]}
+    stage.checks.last_trouble = float("inf")
+    stage.world.run_until(stage.world.now + 0.5)
+    return (*(() if told == [first.name] else (f"E4: {told} were told of a grant",)), *found_on(stage))
+
+
+def _ask(client: VirtualClient, told: list[str]) -> None:
+    client.checkout(FEATURE, 1, 1.0, 0.0, lambda _id, error: told.append(client.name) if error is None else None)
+
+
+def slow_answers() -> tuple[str, ...]:
+    """All messages are slow; then the master is cut off and the others are quick again.  What it hears late tells of long ago (E5)."""
+    stage = Stage()
+    apart_s = failover_s(HEARTBEAT_S)
+    stage.checks.last_trouble = float("inf")
+    stage.world.weather.delay_s = (0.7, 0.7)
+    stage.world.run_until(stage.world.now + 2 * apart_s)
+    stage.world.weather.cut |= {("primary", "secondary"), ("primary", "tertiary")}
+    stage.world.run_until(stage.world.now + 1.5)  # its last answers come
+    stage.world.weather.cut |= {("secondary", "primary"), ("tertiary", "primary")}
+    stage.world.weather.delay_s = (0.001, 0.01)
+    stage.world.run_until(stage.world.now + 0.7 * apart_s)
+    ask_often(stage, 0.5 * apart_s)  # now the others have a master of their own
+    return found_on(stage)
+
+
+def late_transfer() -> tuple[str, ...]:
+    """A successor freezes as the mastership is handed to it, and takes it up when another has it: the two must not be in one term (E6)."""
+    stage = Stage()
+    primary, secondary, _ = stage.nodes
+    primary.crash()
+    stage.world.run_until(stage.world.now + 1.5 * failover_s(HEARTBEAT_S))
+    after_turn = secondary.after_turn
+
+    def watch(node: VirtualNode, effects: tuple[Effect, ...]) -> None:
+        after_turn(node, effects)
+        if any(isinstance(each, Happened) and each.name == "handed_over" for each in effects):
+            primary.pause()
+
+    secondary.after_turn = watch
+    primary.start()
+    stage.checks.last_trouble = float("inf")
+    stage.world.run_until(stage.world.now + 2 * failover_s(HEARTBEAT_S))
+    secondary.after_turn = after_turn
+    if not (primary.is_paused and may_serve(secondary)):
+        return ("liveness: a successor that is frozen is waited for",)
+    stage.world.weather.cut |= {("secondary", "primary"), ("primary", "secondary")}
+    primary.thaw()
+    ask_often(stage, failover_s(HEARTBEAT_S))
+    return found_on(stage)
+
+
 def _starts_anew_after_vote(after_turn: AfterTurn) -> AfterTurn:
     """Have a node start anew when it has just voted for the primary, once."""
     voted: list[Effect] = []
@@ -208,12 +288,16 @@ DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "full pool": full_pool,
     "stale master": stale_master,
     "apart": apart,
-    "cut off": cut_off,
     "asleep": asleep,
     "duel": duel,
     "restarted": restarted,
     "lost records": lost_records,
+    "lost twice": lost_twice,
+    "wiped": wiped,
     "two votes": two_votes,
+    "half told": half_told,
+    "slow answers": slow_answers,
+    "late transfer": late_transfer,
     **DESK,
 }
 

@@ -19,8 +19,9 @@ from fakeserver.events import DiskImage
 from fakeserver.ledger import Ledger
 from fakeserver.member import Member
 from fakeserver.parking import Held
-from fakeserver.peer import Append, AppendReply
-from fakeserver.seats import Table, Version
+from fakeserver.peer import Append, AppendReply, HeartbeatReply
+from fakeserver.replication import Replication
+from fakeserver.seats import DeadId, Table, Version
 from fakeserver.settings import REPLICATED
 from fakeserver.waiting import Line
 from palclient.core import lease, locate, wire
@@ -220,6 +221,77 @@ def _is_flipped_only(record: LeaseRecord, _now: float) -> bool:
 
 
 @contextmanager
+def _flag_forgotten() -> Iterator[None]:
+    original = election.memory_at_start
+
+    def forgetful(disk: DiskImage, **members: Any) -> Memory:
+        return original(replace(disk, ballot=disk.ballot and replace(disk.ballot, may_lack_records=False)), **members)
+
+    with patch.object(election, "memory_at_start", forgetful):
+        yield
+
+
+@contextmanager
+def _dead_ids_kept_back() -> Iterator[None]:
+    original = Table.records
+
+    def seats_only(self: Table) -> Any:
+        return tuple(record for record in original(self) if not isinstance(record, DeadId))
+
+    with patch.object(Table, "records", seats_only):
+        yield
+
+
+@contextmanager
+def _vote_kept_back() -> Iterator[None]:
+    original = Member._hand_over
+
+    def hand_over(self: Member, now: float) -> None:
+        with patch.object(Ledger, "vote", lambda *_: None):
+            original(self, now)
+
+    with patch.object(Member, "_hand_over", hand_over):
+        yield
+
+
+@contextmanager
+def _lease_from_answer() -> Iterator[None]:
+    original = Member.answered
+
+    def answered(self: Member, reply: Any, now: float) -> None:
+        original(self, reply, now)
+        if self.replication is not None and isinstance(reply, HeartbeatReply):
+            self.replication.newest_acked_sent_at = now
+
+    with patch.object(Member, "answered", answered):
+        yield
+
+
+@contextmanager
+def _one_confirms_all() -> Iterator[None]:
+    original = Replication._in_step
+
+    def in_step(self: Replication, *args: Any) -> None:
+        original(self, *args)
+        self.committed = self.op
+
+    with patch.object(Replication, "_in_step", in_step):
+        yield
+
+
+@contextmanager
+def _asked_again_in_vain() -> Iterator[None]:
+    original = Desk._again
+
+    def again(self: Desk, *args: Any) -> Any:
+        with patch.object(Desk, "_keep", lambda *_: None):
+            return original(self, *args)
+
+    with patch.object(Desk, "_again", again):
+        yield
+
+
+@contextmanager
 def _renewed_late() -> Iterator[None]:
     original = Leases._schedule
 
@@ -298,6 +370,13 @@ _ALL = (
         directed="full pool",
     ),
     Mutation(rule="the word of a stale master is refused", off=_attribute(known, "is_current", lambda *_: True), directed="stale master"),
+    Mutation(rule="E4 each operation waits for its own acknowledgement", off=_one_confirms_all, directed="half told"),
+    Mutation(rule="E5 the lease counts from when a heartbeat was sent", off=_lease_from_answer, directed="slow answers"),
+    Mutation(rule="E6 the vote for a successor is spent", off=_vote_kept_back, directed="late transfer"),
+    Mutation(rule="E2 a second start does not forget that records lack", off=_flag_forgotten, directed="lost twice"),
+    Mutation(rule="E2 a node without a past respects that of others", off=_attribute(election, "has_history", lambda *_: False), directed="wiped"),
+    Mutation(rule="G3 dead ids are known to the next master", off=_dead_ids_kept_back, directed="late try"),
+    Mutation(rule="G3 asking again renews", off=_asked_again_in_vain, directed="asked again"),
     Mutation(rule="no number is given a second time", off=_attribute(seats, "first_number", lambda _term: 0), directed="numbers"),
     Mutation(rule="a refusal says when it may leave a trace", off=_attribute(node, "_unconfirmed", lambda refused: refused), directed="lonely"),
     Mutation(rule="first come, first served", off=_attribute(Line, "ahead", lambda *_: ()), directed="line"),
