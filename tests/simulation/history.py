@@ -278,9 +278,15 @@ class History:
         return self._cut_links(both if rolls[2] < 0.5 else {(node, client)} if rolls[2] < 0.75 else {(client, node)})
 
     def _cut_links(self, links: set[tuple[str, str]]) -> Callable[[], None]:
-        self.world.tell("FAULT", f"cut {sorted(links)}")
+        ways = ", ".join(f"{one} to {other}" for one, other in sorted(links))
+        self.world.tell("FAULT", f"nothing passes from {ways}")
         self.world.weather.cut |= links
-        return lambda: self.world.weather.cut.difference_update(links)
+
+        def mend() -> None:
+            self.world.tell("mended", ways)
+            self.world.weather.cut -= links
+
+        return mend
 
     def _storm(self, _rolls: tuple[float, ...]) -> Callable[[], None]:
         self._set_weather(stormy=True)
