@@ -307,6 +307,10 @@ def _all_taken_back(self: Leases, _ids: frozenset[str]) -> None:
     self.returns.clear()
 
 
+def _numbered_only(self: Table, version: Version) -> None:
+    self.seq = max(self.seq, seats.first_number(version.term))
+
+
 def _both(*offs: Patched) -> Patched:
     @contextmanager
     def all_off() -> Iterator[None]:
@@ -325,7 +329,6 @@ _ALL = (
         rule="E1 a node remembers its votes over a restart",
         off=_votes_forgotten,
         profiles=("reboots",),
-        redundant="E2's wait after a restart outlasts every election that the forgotten vote was for",
     ),
     Mutation(rule="E1 and E2: votes forgotten, and no wait either", off=_both(_votes_forgotten, _no_wait_after_start), directed="two votes"),
     Mutation(rule="E1 one vote a term", off=_attribute(election, "is_vote_free", lambda *_: True), directed="duel"),
@@ -340,7 +343,7 @@ _ALL = (
     Mutation(rule="E3 the new master merges the voters' tables", off=_attribute(member, "tables", lambda _votes: ()), directed="apart"),
     Mutation(
         rule="E3 every seat is stamped with the new term",
-        off=_attribute(Table, "settle", lambda _self, _version: None),
+        off=_attribute(Table, "settle", _numbered_only),
         redundant="a grant that nobody was told of comes back to life and costs a seat for one ttl; that is no over-issue",
     ),
     Mutation(rule="E3 every held seat gets a full ttl", off=_no_full_ttl),

@@ -24,7 +24,7 @@ from fakeserver.events import (
 from fakeserver.failpoints import PLACES
 from fakeserver.node import Node
 from fakeserver.peer import Append, AppendReply, Heartbeat, Message, Transfer, TransferReply, VoteAsk, VoteReply
-from fakeserver.replication import Replication
+from fakeserver.replication import BARRIER_OP, RECENT_LIMIT, Replication
 from fakeserver.roles import Role
 from fakeserver.seats import FRESH, DeadId, Grant, Record, SeatRecord, Table, Version
 from tests.simulation.virtual_triad import FAILOVER_S, HOLDER, PRIMARY, SECONDARY, TERTIARY, Host, VirtualTriad
@@ -299,6 +299,19 @@ def test_a_master_leaves_out_what_a_node_has_of_its_own_term_or_of_the_merged_ta
     again = log.due(SECONDARY, 0.0)
     assert again is not None
     assert again.since == since
+
+
+@pytest.mark.parametrize("operations, is_whole", [(RECENT_LIMIT, False), (RECENT_LIMIT + 1, True)])
+def test_a_node_that_lacks_an_operation_more_than_are_kept_gets_the_table(operations: int, *, is_whole: bool) -> None:
+    """E2: the first operation that it lacks is among those that are kept, or it would be left out in silence."""
+    log = Replication(role=PRIMARY, cluster="c1", term=2, table=Table({"RISK": 1}, now=0.0), since=FRESH, resend_s=1.0)
+    assert log.due(SECONDARY, 0.0) is not None
+    log.append_answered(AppendReply(sender=SECONDARY, cluster="c1", term=2, sent_at=0.0, accepted=True, op=BARRIER_OP))
+    for _ in range(operations):
+        log.add(())
+    message = log.due(SECONDARY, 0.0)
+    assert message is not None
+    assert (message.whole, message.op) == (is_whole, BARRIER_OP + operations)
 
 
 def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
