@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from fakeserver.election import failover_s
-from fakeserver.events import Effect, Happened
+from fakeserver.events import Effect, Event, Happened, PeerCall
+from fakeserver.peer import Append
 from palclient.errors import PalError
 from tests.simulation.clients import VirtualClient
 from tests.simulation.directed_desk import DESK
@@ -161,13 +162,40 @@ def lost_twice() -> tuple[str, ...]:
 
 def wiped() -> tuple[str, ...]:
     """The same, and the tertiary's disk is replaced: a node with no past respects that of the others (E2)."""
+    return _without_records(_is_replaced)
 
-    def anew(tertiary: VirtualNode) -> None:
-        tertiary.crash()
-        tertiary.disk = Disk(fsync=False)
-        tertiary.start()
 
-    return _without_records(anew)
+def half_written() -> tuple[str, ...]:
+    """The same, and a master brings the tertiary up to date, but it is killed in the midst of writing that down: it lacks what it lacked (E2, E7)."""
+    return tuple(sorted({each for loses in (_loses_power, _is_replaced) for kept in range(6) for each in _half_written(loses, kept)}))
+
+
+def _half_written(lose: Callable[[VirtualNode], None], kept: int) -> tuple[str, ...]:
+    stage = Stage()
+    primary, _, tertiary = stage.nodes
+    apart_for(stage, 2.0)
+    _, ended = stage.checkout(stage.clients[0], timeout_s=0.5)
+    lose(tertiary)
+    handle = tertiary.handle
+
+    def fatal(event: Event, *, not_before: float = 0.0) -> None:
+        if isinstance(event, PeerCall) and isinstance(event.message, Append) and event.message.whole:
+            tertiary.crash_after = kept
+        handle(event, not_before=not_before)
+
+    tertiary.handle = fatal  # type: ignore[method-assign]
+    stage.world.run_until(stage.world.now + 1)
+    tertiary.handle = handle  # type: ignore[method-assign]
+    primary.crash()
+    tertiary.start()
+    stage.world.run_until(stage.world.now + 1.5 * stage.ttl_s)
+    return found_on(stage) if ended == [None] and tertiary.life == 3 else ("liveness: no table came",)
+
+
+def _is_replaced(tertiary: VirtualNode) -> None:
+    tertiary.crash()
+    tertiary.disk = Disk(fsync=False)
+    tertiary.start()
 
 
 def _loses_power(tertiary: VirtualNode) -> None:
@@ -294,6 +322,7 @@ DIRECTED: dict[str, Callable[[], tuple[str, ...]]] = {
     "lost records": lost_records,
     "lost twice": lost_twice,
     "wiped": wiped,
+    "half written": half_written,
     "two votes": two_votes,
     "half told": half_told,
     "slow answers": slow_answers,

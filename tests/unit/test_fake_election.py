@@ -305,6 +305,16 @@ def test_a_stopped_master_without_an_heir_halts_at_once() -> None:
     assert triad.halts == {PRIMARY: ""}
 
 
+def test_a_master_that_is_told_to_stop_halts_though_its_successor_falls_silent() -> None:
+    """E6: it seemed ready, and never says that it has the last grant; the handover is given up in time, and so is the mastership."""
+    triad = serving_triad()
+    triad.cut(SECONDARY, PRIMARY, both=False)
+    triad.ask(PRIMARY, Checkout(id="a", feature="RISK", version="0", count=1, holder=HOLDER))
+    triad.stop(PRIMARY)
+    triad.run(FAILOVER_S / 2 + 0.05)
+    assert triad.halts == {PRIMARY: ""}
+
+
 @pytest.mark.parametrize("lost", [1, 2, 3, 4])
 def test_a_handover_that_loses_messages_still_ends_with_one_master(lost: int) -> None:
     """E6: the transfer is told again; should it come to nothing, an election follows."""
@@ -551,6 +561,20 @@ def test_after_a_long_night_without_any_link_the_primary_is_the_quicker_one() ->
     triad.run(3.0)
     triad.heal()
     assert triad.run_until_serving(0.3) is PRIMARY
+
+
+def test_a_primary_whose_wait_is_over_is_the_quicker_one_even_when_it_is_late() -> None:
+    """E1, E2: a secondary that was told when to ask again does not ask in the moment in which the primary stands itself."""
+    triad = VirtualTriad(primary_is_master=False)
+    triad.isolate(TERTIARY)
+    triad.start(SECONDARY)
+    triad.run(2 * FAILOVER_S)
+    triad.start(PRIMARY)
+    triad.run(FAILOVER_S - 0.001)
+    triad.pause(PRIMARY)
+    triad.run(0.02)
+    triad.thaw(PRIMARY)
+    assert triad.run_until_serving(1.0) is PRIMARY
 
 
 def test_only_the_master_writes_what_was_granted() -> None:

@@ -27,6 +27,7 @@ from fakeserver.peer import Append, AppendReply, Heartbeat, Message, Transfer, T
 from fakeserver.replication import BARRIER_OP, RECENT_LIMIT, Replication
 from fakeserver.roles import Role
 from fakeserver.seats import FRESH, DeadId, Grant, Record, SeatRecord, Table, Version
+from fakeserver.stance import Stance
 from tests.simulation.virtual_triad import FAILOVER_S, HOLDER, PRIMARY, SECONDARY, TERTIARY, Host, VirtualTriad
 
 SEATS = 2  # of the virtual triad's one pool
@@ -328,6 +329,19 @@ def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
     tables = [effect.message for effect in effects if isinstance(effect, PeerSend) and isinstance(effect.message, Append)]
     assert len(tables) == 2
     assert all(records[0] in message.records for message in tables)
+
+
+@pytest.mark.parametrize("older", [0, 1])
+def test_a_vote_that_answers_an_earlier_try_makes_no_master(older: int) -> None:
+    """E1: in that term this node may have voted for another since."""
+    node = follower(SECONDARY)
+    for now in (1000.5, 1000.6):
+        beat = Heartbeat(sender=TERTIARY, cluster="c1", term=1, sent_at=now, leading=False, master=None, master_term=0, hears=())
+        node.handle(PeerCall(token=1, message=beat), now)
+    wanted = node._member._campaign._candidacy
+    assert wanted is not None
+    node.handle(PeerReply(message=vote_of_tertiary(wanted.asked_term - older)), 1000.7)
+    assert node._member.stance is (Stance.FOLLOWING if older else Stance.BARRIER)
 
 
 def test_the_barrier_of_a_failover_is_added_to_the_log() -> None:
