@@ -201,7 +201,7 @@ class Lease:
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the seats are not held any more, for ``timeout`` seconds at most (None: for ever).  Tells whether they are gone."""
         until = float("inf") if timeout is None else monotonic() + timeout
-        with self._session.changed:
+        with self._session.changing:
             while self.valid and (now := monotonic()) < until:
                 self._session.changed.wait(max(0.001, min(until, self._holding.record.valid_until) - now))
         return not self.valid

@@ -51,23 +51,29 @@ class Keeper:
         with self._lock:
             if self._loop is not None or self._is_stopped:
                 return
-            now = monotonic()
-            self._loop = loop = Loop(self._transport, on_late=self._resumed)
-            flows = (
-                keep_renewing(self._leases, self._means, now=now),
-                keep_watch(self._leases, self._means),
-                keep_claiming(self._leases, self._means, now=now),
-                keep_returning(self._leases, self._means, now=now),
-                check_fit(self._leases, self._means, _warn_of_misfit, now=now),
-            )
-            self._tasks = tuple(loop.submit(flow, _ended) for flow in flows)
-            loop.submit(until_idle(self._leases, now=now), self._rest)
-            self._thread = threading.Thread(target=loop.run, name="palclient-keeper", daemon=True)
             try:
-                self._thread.start()
+                self._begin()
             except RuntimeError as error:
                 self._end()
                 raise PalError(f"There is no thread to keep seats with: {error}.", advice=NO_THREAD) from error
+            except BaseException:  # Ctrl-C: there may be a thread or not, and the next call begins another
+                self._end()
+                raise
+
+    def _begin(self) -> None:
+        now = monotonic()
+        self._loop = loop = Loop(self._transport, on_late=self._resumed)
+        flows = (
+            keep_renewing(self._leases, self._means, now=now),
+            keep_watch(self._leases, self._means),
+            keep_claiming(self._leases, self._means, now=now),
+            keep_returning(self._leases, self._means, now=now),
+            check_fit(self._leases, self._means, _warn_of_misfit, now=now),
+        )
+        self._tasks = tuple(loop.submit(flow, _ended) for flow in flows)
+        loop.submit(until_idle(self._leases, now=now), self._rest)
+        self._thread = threading.Thread(target=loop.run, name="palclient-keeper", daemon=True)
+        self._thread.start()
 
     def wake(self) -> None:
         """Have all flows look again.  From any thread; takes no lock."""
@@ -145,14 +151,15 @@ class Courier:
 
     def __init__(self) -> None:
         self._queue: deque[tuple[Listener, Event]] = deque(maxlen=MAX_EVENTS)
-        self._something = threading.Condition()
+        self._lock = threading.Lock()  # entered by itself: Ctrl-C in a condition's own method would leave it taken
+        self._something = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._is_stopped = False
         self.dropped = 0
 
     def deliver(self, listener: Listener, event: Event) -> None:
         """Queue an event.  Never blocks for longer than it takes to append."""
-        with self._something:
+        with self._lock:
             if self._is_stopped:
                 return
             self.dropped += len(self._queue) == MAX_EVENTS
@@ -169,13 +176,15 @@ class Courier:
 
     def stop(self) -> None:
         """End the thread when the queue is empty; does not wait for it: a listener may be slow."""
-        with self._something:
+        with self._lock:
             self._is_stopped = True
             self._something.notify()
 
     def _run(self) -> None:
         while True:
-            with self._something:
+            with self._lock:
+                if self._thread is not threading.current_thread():  # Ctrl-C came when it was started, and another took its place
+                    return
                 while not self._queue:
                     if self._is_stopped or not self._something.wait(IDLE_S):
                         self._thread = None  # the next event begins another

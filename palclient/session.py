@@ -56,7 +56,8 @@ class Session:
         self._asked: set[str] = set()  # checkouts under way: their seats may be taken before anybody here knows it
         self._counting = threading.Lock()
         self._counters = Counters()
-        self.changed = threading.Condition()
+        self.changing = threading.Lock()
+        self.changed = threading.Condition(self.changing)
         self.watchers: set[Callable[[], None]] = set()  # called with every event; they do not block
         self.knowledge = Knowledge(fresh(config.servername), threading.Lock(), self._tell, self._replaced)
         self.leases = Leases(threading.Lock(), _luck, self._tell, self._wake)
@@ -198,7 +199,8 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: own nothing of the parent's."""
-        self.changed = threading.Condition()
+        self.changing = threading.Lock()
+        self.changed = threading.Condition(self.changing)
         self.transport.forget()
         self.keeper.forget()
 
@@ -220,7 +222,7 @@ class Session:
             self._count(failovers=1)
 
     def _ring(self) -> None:
-        with self.changed:
+        with self.changing:  # by itself: Ctrl-C in a condition's own method would leave it taken
             self.changed.notify_all()
         for ring in tuple(self.watchers):
             ring()

@@ -127,7 +127,7 @@ class Connections:
 
     def __del__(self) -> None:
         """The client was forgotten: what is idle is closed with it."""
-        for stack in self._idle.values():
+        for stack in getattr(self, "_idle", {}).values():  # Ctrl-C may have come before there was one
             for connection in stack:
                 connection.sock.close()
 

@@ -71,18 +71,21 @@ class Names:
         with self._lock:
             lookup = self._running.get(host)
             if lookup is None:
-                lookup = self._running[host] = Lookup()
-                self._start(host, lookup)
+                lookup = Lookup()
+                if self._start(host, lookup):
+                    self._running[host] = lookup  # it cannot have ended yet: that needs the lock
             lookup.waiting.append(wakeup)
         return lookup
 
-    def _start(self, host: str, lookup: Lookup) -> None:
+    def _start(self, host: str, lookup: Lookup) -> bool:
+        """Whether there is a thread for it."""
         thread = threading.Thread(target=self._ask, args=(host, lookup), name="palclient-name-lookup", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is on its way out: known addresses serve
             lookup.error, lookup.is_done = str(error), True
-            del self._running[host]
+            return False
+        return True
 
     def leave(self, lookup: Lookup, wakeup: Nudged) -> None:
         """Wait no longer."""

@@ -93,7 +93,7 @@ is_held, is_over = threading.Event(), threading.Event()
 
 def hold():
     home = default_client(servers=sys.argv[1])._home
-    with home._mutex.lock, _default_mutex.lock, session.changed, session.leases.lock:
+    with home._mutex.lock, _default_mutex.lock, session.changing, session.leases.lock:
         is_held.set()
         is_over.wait()
 
