@@ -191,14 +191,15 @@ class Checks:
     def _ran_out(self, node: VirtualNode, members: Any) -> None:
         """Whoever is awake returns what it does not keep: no seat waits for its end for want of a word.
 
-        A return that was confirmed may be lost again with the power of a node, as a grant may (E2); and of a request that the network made two of, a
-        client that was denied cannot know: each costs a seat for a lease time.
+        A return that was confirmed may be lost again with the power of a node, as a grant may (E2).  Of a request that the network made two of, or that
+        arrives at its second node when the first has long denied it, a client cannot know.  Each costs a seat for a lease time.
         """
         lease_id = members["id"]
         client = next(client for client in self.clients if client.name == members["holder"]["user"])
         is_known = lease_id in client.leases.ids() or lease_id in client.under_way
         is_back = lease_id in self._returned and any(each.disk.has_lost_records for each in self.nodes)
-        if not (client.is_dead or client.is_asleep or is_known or is_back or lease_id in client.doubled):
+        is_late = lease_id in client.doubled or any(lease_id in each.overtaken for each in self.nodes)
+        if not (client.is_dead or client.is_asleep or is_known or is_back or is_late):
             self.fail("abandoned", f"{node.name} frees {lease_id}, which {client.name} had forgotten")
 
     # --- at the end ---

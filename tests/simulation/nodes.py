@@ -106,6 +106,7 @@ class VirtualNode:
         self._tokens = 0
         self._clients: dict[int, tuple[Key, Reply]] = {}
         self._gone: set[Key] = set()
+        self.overtaken: set[str] = set()  # ids of checkouts that came when their client had given up waiting for the answer
         self._callers: dict[int, Callable[[peer.Message], None]] = {}
         self._timer_at = float("inf")
 
@@ -183,8 +184,10 @@ class VirtualNode:
         self._clients[self._tokens] = key, reply
         token = self._tokens
         self.handle(ClientCall(token=token, request=call.request, park_s=call.park_s, after_term=call.after_term))
-        if key in self._gone and self._clients.pop(token, None) is not None:  # its connection closes behind it
-            self.handle(ClientGone(token=token))
+        if key in self._gone:  # its connection closes behind it
+            self.overtaken.add(getattr(call.request, "id", ""))
+            if self._clients.pop(token, None) is not None:
+                self.handle(ClientGone(token=token))
 
     def _read(self, request: HttpRequest) -> wire.Call:
         headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
