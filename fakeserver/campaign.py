@@ -149,10 +149,14 @@ class Campaign:
         return mine.votes
 
     def _heed(self, mine: Candidacy, vote: VoteReply, now: float) -> None:
-        """Ask again when a voter says it makes sense, the sooner of two; not in the same instant, and within E whatever they say."""
+        """Ask again when a voter says it makes sense, the sooner of two; not in the same instant, and within E whatever they say.
+
+        What the primary waits for it may wait for to stand itself: the secondary leaves it a heartbeat more (E1).
+        """
         if vote.retry_s <= 0:
             return
-        again_at = now + min(max(vote.retry_s, self._heartbeat_s / 50), self._failover_s)
+        wait_s = vote.retry_s + self._heartbeat_s if vote.sender is Role.PRIMARY else max(vote.retry_s, self._heartbeat_s / 50)
+        again_at = now + min(wait_s, self._failover_s)
         self._again_at = min(self._again_at, again_at) if mine.refused else again_at
         self._candidacy = replace(mine, refused=True)
 

@@ -18,7 +18,7 @@ import pytest
 from fakeserver import FakeNode, FakeTriad
 from fakeserver.roles import Role
 from tests.integration.probing import ASKED, LIMIT_S, ask_node
-from tests.simulation.test_truth_table import LINKS, PRIMARY_FIRST, PRIMARY_LAST, STATES, Link, expected, name
+from tests.simulation.test_truth_table import PRIMARY_FIRST, PRIMARY_LAST, STATES, Link, expected, name
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -29,6 +29,18 @@ HOLDS_S = 4 * HEARTBEAT_S + 1.0
 POLL_S = 0.01
 ANSWER_LIMIT_S = 1.0  # a node answers within a millisecond; one that is being killed not at all
 WHOLE = frozenset[Link]()
+
+State = tuple[frozenset[Role], frozenset[Link]]
+Way = Callable[..., None]
+"""How a state is come to."""
+
+
+TRIES = 3
+"""A busy machine may hold a master up for longer than E; then the other is one, rightly, and without PRIMARY_IS_MASTER stays it."""
+
+
+class OtherServes(AssertionError):
+    """Not the node that the table names; in its place, not beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +87,8 @@ class Onlooker:
             seen = self.look()
             if seen != [want] * (want is not None):
                 right_since_s = None
-                assert time.monotonic() < deadline_s, f"{case}: {want} was to serve, and {seen} did.\n{self.triad.journal}"
+                if time.monotonic() > deadline_s:
+                    raise OtherServes(f"{case}: {want} was to serve, and {seen} did.\n{self.triad.journal}")
             elif right_since_s is None:
                 right_since_s = time.monotonic()
             time.sleep(POLL_S)
@@ -83,7 +96,8 @@ class Onlooker:
     def check_grants(self, want: Role | None, *, case: str) -> None:
         """That this node grants a seat, and no other does."""
         granting = [role for role in Role if self.triad.node(role.value).is_running and _grants(self.triad.node(role.value))]
-        assert granting == [want] * (want is not None), f"{case}: {want} was to grant, and {granting} did"
+        if granting != [want] * (want is not None):
+            raise OtherServes(f"{case}: {want} was to grant, and {granting} did")
 
 
 def _grants(node: FakeNode) -> bool:
@@ -106,49 +120,57 @@ def come_up(onlooker: Onlooker, order: Sequence[Role], cut: frozenset[Link], *, 
     return want
 
 
-def check_starts(order: tuple[Role, ...], primary_is_master: bool, give_up: threading.Event) -> None:  # noqa: FBT001 - as the table has it
-    """All states, come to by starting the nodes one after the other with the links cut from the beginning."""
-    with FakeTriad(features={"X": 500}, primary_is_master=primary_is_master, heartbeat_s=HEARTBEAT_S) as triad:
-        onlooker = Onlooker(triad)
-        for up, cut in STATES:
-            if give_up.is_set():
-                return
-            case = f"{order[0].value} first, up {name(up)}, cut {name(cut)}, PRIMARY_IS_MASTER {primary_is_master}"
-            want = come_up(onlooker, [role for role in order if role in up], cut, primary_is_master=primary_is_master, case=case)
-            onlooker.wait_for(want, for_s=HOLDS_S, case=case)
-            onlooker.check_grants(want, case=case)
+def start(onlooker: Onlooker, state: State, order: tuple[Role, ...], *, primary_is_master: bool) -> None:
+    """Come to a state by starting the nodes one after the other with the links cut from the beginning."""
+    up, cut = state
+    case = f"{order[0].value} first, up {name(up)}, cut {name(cut)}, PRIMARY_IS_MASTER {primary_is_master}"
+    want = come_up(onlooker, [role for role in order if role in up], cut, primary_is_master=primary_is_master, case=case)
+    onlooker.wait_for(want, for_s=HOLDS_S, case=case)
+    onlooker.check_grants(want, case=case)
 
 
-def check_strokes(order: tuple[Role, ...], primary_is_master: bool, give_up: threading.Event) -> None:  # noqa: FBT001 - as the table has it
-    """All states, come to from a whole triad at one stroke: nodes are killed and links cut."""
+def strike(onlooker: Onlooker, state: State, order: tuple[Role, ...], *, primary_is_master: bool) -> None:
+    """Come to a state from a whole triad at one stroke: nodes are killed and links cut."""
+    up, cut = state
+    triad = onlooker.triad
+    case = f"whole, {order[0].value} first, then up {name(up)}, cut {name(cut)}, PRIMARY_IS_MASTER {primary_is_master}"
+    sitting = come_up(onlooker, order, WHOLE, primary_is_master=primary_is_master, case=case)
+    triad.wait_until_serving(LIMIT_S)
+    for role in frozenset(Role) - up:
+        triad.node(role.value).kill()
+    for link in cut:
+        triad.partition(*(role.value for role in link))
+    want = expected(up, cut, sitting=sitting, primary_is_master=primary_is_master)
+    onlooker.wait_for(want, for_s=HOLDS_S, case=case)
+    onlooker.check_grants(want, case=case)
+
+
+def go_through_all(way: Way, order: tuple[Role, ...], give_up: threading.Event, *, primary_is_master: bool) -> None:
+    """All states of the table with one triad."""
     with FakeTriad(features={"X": 500}, primary_is_master=primary_is_master, heartbeat_s=HEARTBEAT_S) as triad:
         onlooker = Onlooker(triad)
-        for up, cut in STATES:
-            if give_up.is_set():
-                return
-            case = f"whole, {order[0].value} first, then up {name(up)}, cut {name(cut)}, PRIMARY_IS_MASTER {primary_is_master}"
-            sitting = come_up(onlooker, order, WHOLE, primary_is_master=primary_is_master, case=case)
-            triad.wait_until_serving(LIMIT_S)
-            for role in frozenset(Role) - up:
-                triad.node(role.value).kill()
-            for link in cut:
-                triad.partition(*(role.value for role in link))
-            want = expected(up, cut, sitting=sitting, primary_is_master=primary_is_master)
-            onlooker.wait_for(want, for_s=HOLDS_S, case=case)
-            onlooker.check_grants(want, case=case)
+        for state in STATES:
+            for left in reversed(range(TRIES)):
+                if give_up.is_set():
+                    return
+                try:
+                    way(onlooker, state, order, primary_is_master=primary_is_master)
+                    break
+                except OtherServes:
+                    if not left:
+                        raise
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("check", [check_starts, check_strokes])
-def test_exactly_the_right_node_serves_in_every_state(check: Callable[[tuple[Role, ...], bool, threading.Event], None]) -> None:
+@pytest.mark.parametrize("way", [start, strike])
+def test_exactly_the_right_node_serves_in_every_state(way: Way) -> None:
     """T1, T2, T4, T5, T7, T8, in both start orders, with and without PRIMARY_IS_MASTER; and at no instant do two nodes serve."""
     assert len(STATES) == 18
-    assert len(LINKS) == 3
     give_up = threading.Event()
 
-    def attend(order: tuple[Role, ...], primary_is_master: bool) -> None:  # noqa: FBT001 - as above
+    def attend(order: tuple[Role, ...], primary_is_master: bool) -> None:  # noqa: FBT001 - the pool passes it on
         try:
-            check(order, primary_is_master, give_up)
+            go_through_all(way, order, give_up, primary_is_master=primary_is_master)
         except BaseException:
             give_up.set()
             raise
