@@ -192,7 +192,7 @@ class Checks:
         """Whoever is awake returns what it does not keep: no seat waits for its end for want of a word.
 
         A return that was confirmed may be lost again with the power of a node, as a grant may (E2).  Of a request that the network made two of, or that
-        arrives at its second node when the first has long denied it, a client cannot know.  Each costs a seat for a lease time.
+        is served at its second node before that hears that the first has denied it, a client cannot know.  Each costs a seat for a lease time.
         """
         lease_id = members["id"]
         client = next(client for client in self.clients if client.name == members["holder"]["user"])

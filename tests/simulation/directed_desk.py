@@ -213,6 +213,23 @@ def claimed() -> tuple[str, ...]:
     return (*(() if is_back else ("claimed: a lease that ran out does not come back",)), *found_on(stage))
 
 
+def gone() -> tuple[str, ...]:
+    """A full pool, and a master that freezes for a moment: it denies what the others hold parked, and dies.  The next one must not serve that."""
+    stage = Stage()
+    primary, holder, asker = stage.nodes[0], *stage.clients[:2]
+    lease_id, _ = stage.checkout(holder, count=stage.profile.seats, timeout_s=0.5)
+    primary.pause()
+    asker.checkout(FEATURE, 1, 8.0, 0.0, whatever)
+    stage.world.run_until(stage.world.now + 0.3)
+    primary.thaw()
+    stage.world.run_until(stage.world.now + 0.3)
+    holder.checkin(lease_id)
+    stage.world.run_until(stage.world.now + 0.3)
+    primary.crash()
+    stage.world.run_until(stage.world.now + FAILED_OVER_S)
+    return (*[f"gone: {each} is taken for nobody" for each in book(_master(stage))], *found_on(stage))
+
+
 def blackout() -> tuple[str, ...]:
     """All three are killed at once, and again when they serve: what was written is there, whoever wrote it (E7)."""
     stage = Stage()
@@ -265,6 +282,7 @@ DESK: dict[str, Callable[[], tuple[str, ...]]] = {
     "asked again": asked_again,
     "handed over": handed_over,
     "killed": killed,
+    "gone": gone,
     "claimed": claimed,
     "late try": late_try,
     "lonely": lonely,

@@ -18,7 +18,7 @@ from fakeserver.election import LONG_AGO, NEVER, Memory
 from fakeserver.events import DiskImage
 from fakeserver.ledger import Ledger
 from fakeserver.member import Member
-from fakeserver.parking import Held
+from fakeserver.parking import Held, Parking
 from fakeserver.peer import Append, AppendReply, HeartbeatReply
 from fakeserver.replication import Replication
 from fakeserver.seats import DeadId, Table, Version
@@ -384,6 +384,7 @@ _ALL = (
     Mutation(rule="a refusal says when it may leave a trace", off=_attribute(node, "_unconfirmed", lambda refused: refused), directed="lonely"),
     Mutation(rule="first come, first served", off=_attribute(Line, "ahead", lambda *_: ()), directed="line"),
     Mutation(rule="a place in line survives a failover", off=_attribute(desk, "waits", lambda _seat: False), directed="line"),
+    Mutation(rule="a parked request is dropped with its client", off=_attribute(Parking, "drop", lambda *_: None), directed="gone"),
     Mutation(rule="a place is given up", off=_attribute(Leases, "give_up", lambda *_args, **_members: None), directed="left line"),
     Mutation(rule="E7 what was written is read at the next start", off=_attribute(Ledger, "_append", lambda *_: None), directed="blackout"),
     Mutation(rule="a return is made again until a master has it", off=_attribute(Leases, "taken_back", _all_taken_back), directed="given up"),

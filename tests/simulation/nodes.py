@@ -9,6 +9,7 @@ from fakeserver import peer, wire
 from fakeserver.events import (
     Answer,
     AppendRecords,
+    Checkout,
     ClientCall,
     ClientGone,
     DebugLine,
@@ -106,7 +107,8 @@ class VirtualNode:
         self._tokens = 0
         self._clients: dict[int, tuple[Key, Reply]] = {}
         self._gone: set[Key] = set()
-        self.overtaken: set[str] = set()  # ids of checkouts that came when their client had given up waiting for the answer
+        self._asked: dict[Key, str] = {}
+        self.overtaken: set[str] = set()  # ids of checkouts that were served, or came, when their client had given up waiting for the answer
         self._callers: dict[int, Callable[[peer.Message], None]] = {}
         self._timer_at = float("inf")
 
@@ -184,10 +186,10 @@ class VirtualNode:
         self._clients[self._tokens] = key, reply
         token = self._tokens
         self.handle(ClientCall(token=token, request=call.request, park_s=call.park_s, after_term=call.after_term))
+        if isinstance(call.request, Checkout):
+            self._asked[key] = call.request.id
         if key in self._gone:  # its connection closes behind it
-            self.overtaken.add(getattr(call.request, "id", ""))
-            if self._clients.pop(token, None) is not None:
-                self.handle(ClientGone(token=token))
+            self._close(key)
 
     def _read(self, request: HttpRequest) -> wire.Call:
         headers = [(name.lower().encode(), value.encode()) for name, value in request.headers]
@@ -199,7 +201,13 @@ class VirtualNode:
     def client_gone(self, key: Key) -> None:
         """A client closed the connection of this request, which may still be on its way."""
         self._gone.add(key)
-        for token in [token for token, (of, _) in self._clients.items() if of == key]:
+        self._close(key)
+
+    def _close(self, key: Key) -> None:
+        tokens = [token for token, (of, _) in self._clients.items() if of == key]
+        if key in self._asked and self.node is not None and not any(token in self.node._parking._parked for token in tokens):
+            self.overtaken.add(self._asked[key])
+        for token in tokens:
             if self._clients.pop(token, None) is not None:  # a crash in the midst takes them all
                 self.handle(ClientGone(token=token))
 

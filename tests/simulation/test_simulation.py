@@ -60,6 +60,7 @@ QUICK_MUTATIONS = (
     "a refusal says when it may leave a trace",
     "first come, first served",
     "a place in line survives a failover",
+    "a parked request is dropped with its client",
     "a place is given up",
     "E7 what was written is read at the next start",
     "a return is made again until a master has it",
