@@ -18,11 +18,16 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}  
 
 
 def logger() -> Logger | None:
-    """The logger ``palclient``, None where nobody logs.  It has a handler from the first: without one, logging itself would print warnings."""
-    get_logger = getattr(sys.modules.get("logging"), "getLogger", None)  # another thread may be in the middle of importing it
-    if get_logger is None:
+    """The logger ``palclient``, None where nobody logs.  It has a handler from the first: without one, logging itself would print warnings.
+
+    ``getLogger`` takes a lock of the whole process, which Ctrl-C in the middle of it leaves taken before Python 3.13: the keeper would wait for ever.
+    """
+    logging = sys.modules.get("logging")
+    get_logger = getattr(logging, "getLogger", None)  # another thread may be in the middle of importing it
+    if logging is None or get_logger is None:
         return None
-    found: Logger = get_logger("palclient")
+    known = logging.Logger.manager.loggerDict.get("palclient")
+    found: Logger = known if isinstance(known, logging.Logger) else get_logger("palclient")
     if not found.handlers:
         from logging import NullHandler
 

@@ -287,6 +287,28 @@ def test_the_environment_can_have_the_lines_shown(level: str, seen: bool) -> Non
     assert not child.complained if not seen else ": 201" in child.complained or level != "debug"
 
 
+def test_no_call_waits_for_whoever_has_the_lock_of_all_loggers() -> None:
+    """Issue "the client in full", never hanging: Ctrl-C inside ``getLogger`` leaves that lock taken, and a keeper that asked for it would stand still."""
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with logging._lock:  # type: ignore[attr-defined]  # it is nothing for users
+            is_held.set()
+            go_on.wait(LIMIT_S)
+
+    with master(b"0.6") as (_, servername), Client(servername) as client, client.checkout("X") as lease:
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert is_held.wait(LIMIT_S)
+        before = client.counters.renewals
+        try:
+            wait_until(lambda: client.counters.renewals >= before + 2, "renewals go on", limit_s=5)
+            lease.ensure_held()
+        finally:
+            go_on.set()
+            holder.join(LIMIT_S)
+
+
 LOUD = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=getattr(sys, sys.argv[2]))
