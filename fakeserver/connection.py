@@ -62,6 +62,7 @@ class NodeProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn's own; nobody waits for the answer any more."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # which uvicorn does only where the peer closed in good order; its timer would hold all of this for an hour
         if self._give_up is not None:
             self._give_up()
 

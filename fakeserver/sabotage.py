@@ -148,7 +148,7 @@ class Face:
     """A connection's transport, as uvicorn sees it: what is written to it leaves altered, late, in part or not at all."""
 
     def __init__(self, transport: asyncio.Transport, protocol: NodeProtocol, *, weather: Weather) -> None:
-        self._transport = transport
+        self.transport = self._transport = transport
         self._protocol = protocol
         self._weather = weather
         self._loop = asyncio.get_running_loop()
@@ -283,10 +283,13 @@ class Stage:
         shell: Answering = self.shell
         self._door.behind = Spoiled(self.shell, self.weather, ghosts) if self.weather.has_any(IN_ANSWERS) else shell
         if self.weather.has_any(ON_CONNECTIONS):
-            self._server.config.http_protocol_class = partial(NodeProtocol, identity=self.shell.identity, face=partial(Face, weather=self.weather))  # type: ignore[assignment]
+            self._server.config.http_protocol_class = partial(
+                NodeProtocol, identity=self.shell.identity, door=self._door, face=partial(Face, weather=self.weather)
+            )  # type: ignore[assignment]
             self._put_faces_on()
         else:
             self._server.config.http_protocol_class = self._plain
+            self._take_faces_off()
         for connection in self._connections():
             if isinstance(connection.transport, Face):
                 connection.transport.look_again()
@@ -299,6 +302,15 @@ class Stage:
                 connection.transport = face
                 if connection.cycle is not None:
                     connection.cycle.transport = face
+
+    def _take_faces_off(self) -> None:
+        """What is late for no reason any more leaves now.  A connection in the midst of an answer keeps its face, and the cost of it."""
+        for connection in self._connections():
+            face = connection.transport
+            if isinstance(face, Face):
+                face.look_again()
+                if connection.cycle is None or connection.cycle.response_complete:
+                    connection.transport = face.transport
 
     async def _set_port(self) -> None:
         if self.weather.find(Refuse):

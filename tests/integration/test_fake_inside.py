@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,3 +165,23 @@ def test_no_answer_waits_for_an_acknowledgement_of_its_first_half() -> None:
             return await taken
 
     assert not asyncio.run(delays())
+
+
+def asked_for_status(connection: http.client.HTTPConnection) -> None:
+    """One request, and the connection stays."""
+    connection.request("GET", "/v1/status")
+    assert connection.getresponse().read()
+
+
+def test_a_fault_that_is_over_costs_a_connection_nothing_more(triad: FakeTriad) -> None:
+    """F: at no cost when off, also for who was connected before or meanwhile."""
+    before, meanwhile = (http.client.HTTPConnection(triad.primary.host, triad.primary.port, timeout=LIMIT_S) for _ in range(2))
+    with closing(before), closing(meanwhile):
+        asked_for_status(before)
+        triad.primary.slow(0.001)
+        asked_for_status(meanwhile)
+        triad.heal()
+        process: Any = triad.primary._process
+        held = [connection for connection in process._life.orders._stage._connections() if connection.transport is not None]
+    assert len(held) >= 2
+    assert all(connection.transport is connection._socket and connection._door for connection in held)

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,7 @@ from fakeserver.process import bound
 from fakeserver.roles import Role
 from fakeserver.seats import SeatRecord, Version
 from fakeserver.server import End, Shell
+from tests.hostile import LINGER
 
 LIMIT_S = 10.0
 ID = "5f0c3a52-5b1e-4f8e-9a35-1f2f7f6e0001"
@@ -265,6 +268,27 @@ def test_a_connection_that_says_nothing_more_is_closed_after_a_plain_request_too
             await client.end()
 
     asyncio.run(play())
+
+
+def test_of_a_connection_that_was_reset_nothing_is_left(tmp_path: Path) -> None:
+    """Bounds: whoever cancels a request resets its connection; uvicorn's timer would hold each for as long as quiet ones are kept."""
+
+    def timers() -> list[asyncio.TimerHandle]:
+        scheduled: list[Any] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009  # asyncio's own
+        return [each for each in scheduled if not each.cancelled() and each._callback.__name__ == "timeout_keep_alive_handler"]
+
+    async def main() -> None:
+        async with served(tmp_path) as (_, _, address), connected(address) as client:
+            client.send("GET", "/v1/status")
+            assert (await client.reply())[0] == 200
+            assert len(timers()) == 1
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(LINGER, 1, 0))
+            client.writer.close()
+            async with asyncio.timeout(LIMIT_S):
+                while timers():  # noqa: ASYNC110 - the kernel brings it about
+                    await asyncio.sleep(0)
+
+    asyncio.run(main())
 
 
 def test_a_parked_request_waits_and_is_dropped_with_its_connection(tmp_path: Path) -> None:
