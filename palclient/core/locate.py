@@ -4,7 +4,7 @@ The rules, in the order in which they come up:
 
 1. The node that is thought to be master is asked alone; with none known, the first of SERVERNAME, but last of all one that served and failed.
 2. When it is late by ``stagger_s``, has failed, or says that it is not master, the request is *parked* at the others (``protocol.md``, Parking): at
-   the next one at once, at the last when that one, too, is late, has failed, or says so.
+   the next one at once, at the last when that one, too, is late, has failed, or says so.  A master that failed is asked without parking first.
 3. A hint is followed at once if its term is news; never to a node that has an open request already.
 4. A node that did not answer is asked again after ``RetryPolicy.delay_s``, without parking; one that answered holds the request again.  Whatever it
    answers, a node is asked no oftener than three times in ``RetryPolicy.probe_s``: at its time, by a hint, and to hold the request.
@@ -166,7 +166,7 @@ class Pursuit:
         if self.nodes[index].next_at == -inf:
             self.more_at = now if self.once else now + min(self.means.policy.stagger_s, (self.deadline - now) / STAGGERS)
         master_term = self._believed_term(index)
-        parking = None if master_term is not None or now < self.widen_at else self._parking(self.nodes[index], now)
+        parking = None if master_term is not None or now < self.widen_at else self._parking(index, now)
         answer_s = attempt_s(self.means.ttl_s, self.nodes[index].failures) if parking is None else parking.wait_s + 1
         answer_by = min(now + answer_s, self.deadline)
         http = encode(self.request, parking)
@@ -187,11 +187,11 @@ class Pursuit:
         hinted_term, self.nodes[index].hinted_term = self.nodes[index].hinted_term, -1
         return hinted_term if hinted_term > self.suspect_term else None
 
-    def _parking(self, node: _Node, now: float) -> Parking | None:
+    def _parking(self, index: int, now: float) -> Parking | None:
         """How long a node may hold the request.  One that never said a word answers before the deadline, so that the error can tell."""
-        remaining_s = self.deadline - now
-        if node.failures or self.once:
-            return None
+        node, remaining_s = self.nodes[index], self.deadline - now
+        if node.failures or self.once or (index == self.means.knowledge.topology.fallen and not node.spoke):
+            return None  # it holds nothing before it has shown that it can be reached; the fallen master may serve on
         remaining_s = min(remaining_s, MAX_PARK_S + WORD_S)
         wait_s = min(MAX_PARK_S, ceil(remaining_s) if node.spoke else floor(remaining_s - WORD_S))
         after_term = self.suspect_term - (node.laid_down == self.suspect_term)  # it may take up again what it laid down

@@ -59,6 +59,11 @@ class Topology:
         """Who is to be asked first: the master, else as SERVERNAME has them, with the one that served in the highest term, and does not now, at the end."""
         return tuple(sorted(range(len(self.nodes)), key=lambda index: (index != self.master, index == self.claimant, index)))
 
+    @property
+    def fallen(self) -> int | None:
+        """The node that served in the highest term, and was seen to fail."""
+        return self.claimant if self.master is None else None
+
     def node_of(self, role: Role | None) -> int | None:
         """The index of the node in this role, if exactly one has it."""
         found = [index for index, node in enumerate(self.nodes) if node.role is role]

@@ -94,7 +94,7 @@ def given_up() -> tuple[str, ...]:
     _cut_off(stage, second.name, everybody)
     for each in ids:
         second.checkin(each)
-    stage.world.after(2.5, stage.world.weather.cut.clear)
+    stage.world.after(4.2, stage.world.weather.cut.clear)
     stage.world.run_until(stage.world.now + 6)
     stage.checkout(third, count=stage.profile.seats, timeout_s=0.5)
     granted = bool(third.records)

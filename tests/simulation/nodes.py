@@ -118,6 +118,11 @@ class VirtualNode:
         return self.clock.local(self.world.now)
 
     @property
+    def term(self) -> int:
+        """The term that it is in."""
+        return self.node._member.ballot.term if self.node is not None else 0
+
+    @property
     def accepts(self) -> bool:
         """Whether its port accepts connections: a stopped process's does, a dead one's does not."""
         return self.node is not None

@@ -33,6 +33,7 @@ REGRESSIONS: tuple[tuple[str, int, dict[str, float]], ...] = (
     ("frozen", 3036, AS_NOW),  # a deposed master refused what it had written down, and its client did not give the id up
     ("frozen", 3042, AS_NOW),  # with the newest grants their numbers were lost, and given again
     ("drift", 3075, AS_NOW),  # the same
+    ("reboots", 1001657, AS_NOW),  # nobody asked the last master, and the check counted a seat that had come back from the reign before
 )
 QUICK_MUTATIONS = (
     "E1 and E2: votes forgotten, and no wait either",
