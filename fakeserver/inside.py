@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError as OrderCancelled
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +149,8 @@ class Life:
         self._thawed = threading.Event()
         self._is_struck = False
         self._loop = asyncio.new_event_loop()
+        self._given: deque[tuple[Orders, dict[str, object], Future[dict[str, object]]]] = deque()
+        self._under_way: set[asyncio.Task[dict[str, object]]] = set()
         self._killed: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._live, args=(live,), name=f"fakeserver {settings.role}", daemon=True)
         self._thread.start()
@@ -160,12 +164,13 @@ class Life:
 
     def begin(self, orders: Orders, words: dict[str, object]) -> Future[dict[str, object]]:
         """Give an order; a frozen node does it when it goes on.  Raises FakeTriadError when the node has ended."""
-        order = orders.obey(words)
+        answer: Future[dict[str, object]] = Future()
+        self._given.append((orders, words, answer))
         try:
-            return asyncio.run_coroutine_threadsafe(order, self._loop)
+            self._loop.call_soon_threadsafe(self._obey)
         except RuntimeError as error:  # the loop is closed
-            order.close()
             raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip()) from error
+        return answer
 
     def strike(self) -> None:
         """Let it end at once, frozen or not."""
@@ -238,7 +243,25 @@ class Life:
             self.last_words = f"The node failed ({error}); this is a defect of the fake server."
         finally:
             self._is_struck = True
+            while self._given:  # orders that came when the loop had ended
+                self._given.popleft()[2].cancel()
             self.ready.set()
+
+    def _obey(self) -> None:
+        """Carry the next order out."""
+        orders, words, answer = self._given.popleft()
+        task = self._loop.create_task(orders.obey(words), name=f"order {words['order']}")
+        self._under_way.add(task)
+        task.add_done_callback(partial(self._obeyed, answer))
+
+    def _obeyed(self, answer: Future[dict[str, object]], task: asyncio.Task[dict[str, object]]) -> None:
+        self._under_way.discard(task)
+        if task.cancelled():
+            answer.cancel()
+        elif error := task.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(task.result())
 
     def _staged(self, orders: Orders) -> None:
         self.orders = orders

@@ -167,6 +167,16 @@ def test_no_answer_waits_for_an_acknowledgement_of_its_first_half() -> None:
     assert not asyncio.run(delays())
 
 
+def test_an_order_that_comes_as_the_node_ends_is_answered_by_its_end(triad: FakeTriad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last turn of the loop may be over when the order arrives: nobody waits for it in vain, and nothing of it is left."""
+    process: Any = triad.tertiary._process
+    monkeypatch.setattr(process._life, "_obey", lambda: None)  # as if that turn had not come
+    number = process.tell("settle", limit_s=LIMIT_S)
+    triad.tertiary.kill()
+    with pytest.raises(FakeTriadError, match="has ended"):
+        process.hear(number)
+
+
 def asked_for_status(connection: http.client.HTTPConnection) -> None:
     """One request, and the connection stays."""
     connection.request("GET", "/v1/status")
