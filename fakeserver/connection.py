@@ -66,6 +66,17 @@ class NodeProtocol(H11Protocol):
         if self._give_up is not None:
             self._give_up()
 
+    def unmask(self) -> None:
+        """Have the socket itself again.  In the midst of an answer the face stays, and the cost of it, until the connection ends."""
+        if not self._is_under_way:
+            self.transport = self._socket
+
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether a request that went by uvicorn is being answered."""
+        cycle: Any = self.cycle  # None before the first
+        return cycle is not None and not cycle.response_complete
+
     def _begin(self, data: bytes) -> bool:
         """Have a plain request answered, if this is one, and nothing stands in its way."""
         if self._door is None or not self._door.is_open or self.transport is not self._socket or self.flow.write_paused:
@@ -99,9 +110,8 @@ class NodeProtocol(H11Protocol):
 
         What follows the last request of a connection (RFC 9112, 9.6) is not for reading: that request is answered, and the rest dropped.
         """
-        cycle: Any = self.cycle  # None before the first
-        is_under_way = cycle is not None and not cycle.response_complete
-        if is_under_way and not cycle.more_body:
+        is_under_way = self._is_under_way
+        if is_under_way and not self.cycle.more_body:
             self._has_heard_all = True
             return
         refused = wire.Refused(f"This is not HTTP/1.1 as a node can read it. {msg}")
@@ -114,4 +124,4 @@ class NodeProtocol(H11Protocol):
             pass  # an answer has begun already, or the node is about to end: nothing more can be said here
         self.transport.close()
         if is_under_way:
-            cycle.disconnected = True  # whoever answers it may come before the loop tells that the connection is closed
+            self.cycle.disconnected = True  # whoever answers it may come before the loop tells that the connection is closed

@@ -148,7 +148,7 @@ class Face:
     """A connection's transport, as uvicorn sees it: what is written to it leaves altered, late, in part or not at all."""
 
     def __init__(self, transport: asyncio.Transport, protocol: NodeProtocol, *, weather: Weather) -> None:
-        self.transport = self._transport = transport
+        self._transport = transport
         self._protocol = protocol
         self._weather = weather
         self._loop = asyncio.get_running_loop()
@@ -289,10 +289,11 @@ class Stage:
             self._put_faces_on()
         else:
             self._server.config.http_protocol_class = self._plain
-            self._take_faces_off()
         for connection in self._connections():
             if isinstance(connection.transport, Face):
                 connection.transport.look_again()
+                if not self.weather.has_any(ON_CONNECTIONS):
+                    connection.unmask()
         await self._set_port()
 
     def _put_faces_on(self) -> None:
@@ -302,15 +303,6 @@ class Stage:
                 connection.transport = face
                 if connection.cycle is not None:
                     connection.cycle.transport = face
-
-    def _take_faces_off(self) -> None:
-        """What is late for no reason any more leaves now.  A connection in the midst of an answer keeps its face, and the cost of it."""
-        for connection in self._connections():
-            face = connection.transport
-            if isinstance(face, Face):
-                face.look_again()
-                if connection.cycle is None or connection.cycle.response_complete:
-                    connection.transport = face.transport
 
     async def _set_port(self) -> None:
         if self.weather.find(Refuse):

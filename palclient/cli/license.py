@@ -117,15 +117,17 @@ def _found(options: argparse.Namespace) -> list[tuple[str, list[str], Problem]]:
 
             problems += servername_problems(license_file, read_ini(options.ini).servername())
         lines = lines_of(license_file.text)
-        found += [(options.file, lines, problem) for problem in sorted(problems, key=lambda problem: (problem.line, problem.column))]
+        found += [(options.file, lines, problem) for problem in sorted(problems, key=_place)]
     if options.options:
         rules = read_options_file(options.options)
         more = options_problems(rules, license_file) if license_file is not None else ()
         lines = lines_of(rules.text)
-        found += [
-            (options.options, lines, problem) for problem in sorted([*rules.problems, *more], key=lambda problem: (problem.line, problem.column))
-        ]
+        found += [(options.options, lines, problem) for problem in sorted([*rules.problems, *more], key=_place)]
     return found
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    return problem.line, problem.column
 
 
 def _signature_problems(license_file: LicenseFile, key: str | None) -> list[Problem]:

@@ -95,9 +95,8 @@ class Run:
 
     def _hire(self, kind: str) -> Member:
         self._hired += 1
-        return hired(
-            f"client-{self._hired}-{kind}", kind, self._triad.servername, self._folder, self._seed * 1000 + self._hired, clients=self._clients_each
-        )
+        worker = ("tests.chaos.worker", kind, self._triad.servername)
+        return hired(f"client-{self._hired}-{kind}", kind, self._folder, worker, str(self._seed * 1000 + self._hired), str(self._clients_each))
 
     def play(self, number: int, kind: str) -> Outcome:
         """One episode.  What does not come about in time is a violation, and the end of the run."""

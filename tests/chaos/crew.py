@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,13 +102,16 @@ class Member:
                 yield json.loads(line)
 
 
-def hired(name: str, kind: str, servername: str, folder: Path, seed: int, *, clients: int = 1) -> Member:
-    """Start a process of so many clients; it rests until it is told to go.  It may still be loading: see ``wait_resting``."""
+def hired(name: str, kind: str, folder: Path, worker: Sequence[str], *more: str) -> Member:
+    """Start a client process, which rests until it is told to go: a module and its arguments, then the path of its diary, then what comes after it.
+
+    It may still be loading: see ``wait_resting``.
+    """
     path = folder / f"{name}.jsonl"
     path.touch()
     with open(path.with_suffix(".err"), "wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.worker", kind, servername, str(path), str(seed), str(clients)],
+            [sys.executable, "-m", *worker, str(path), *more],
             bufsize=0,
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from palclient.transport import monotonic
-from tests.chaos.crew import ROOT, Member, Stuck
+from tests.chaos.crew import Member, Stuck, hired
 from tests.chaos.history import Turn, turns
 from tests.compare.judge import Outcome, count, measure, most_too_many
 from tests.compare.peer import PATIENCE_S, SILENCE_S, TTL_S, Peer
@@ -31,22 +29,6 @@ WHOLE_S = 90.0  # until the next loss can be survived
 SLACK_S = 0.5
 REST_S = 2 * PATIENCE_S + WAIT_S
 KILL, FREEZE = "kill", "freeze"
-
-
-def hired(name: str, system: str, access: dict[str, Any], folder: Path, seed: int) -> Member:
-    """Start a client process; it rests until it is told to go."""
-    path = folder / f"{name}.jsonl"
-    path.touch()
-    with open(path.with_suffix(".err"), "wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.compare.worker", system, json.dumps(access), str(path), str(seed)],
-            bufsize=0,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-    return Member(name=name, kind=system, path=path, process=process)
 
 
 @dataclass(slots=True)
@@ -71,8 +53,8 @@ class Round:
         self._folder.mkdir(parents=True)
         try:
             self._peer.start(self._folder / "nodes")
-            access = self._peer.access()
-            self._crew = [hired(f"client-{n}", self._peer.name, access, self._folder, self._seed * 100 + n) for n in range(CLIENTS)]
+            worker = ("tests.compare.worker", self._peer.name, json.dumps(self._peer.access()))
+            self._crew = [hired(f"client-{n}", self._peer.name, self._folder, worker, str(self._seed * 100 + n)) for n in range(CLIENTS)]
             self._wait_rest()
         except BaseException:
             self.close()

@@ -7,13 +7,14 @@ import threading
 import uuid
 from base64 import b64decode, b64encode
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from palclient.transport import monotonic
-from tests.compare.keeping import Keeper, Kept, patiently
+from tests.compare.keeping import Keeper, Kept, KeptSeat, patiently
 from tests.compare.peer import NODES, PATIENCE_S, POOLS, REQUEST_S, SILENCE_S, TTL_S, Failed, NoSeat, Seat
 from tests.compare.servers import HOST, Machines, Node, found, free_ports, seen_elected, told_version, wait_until
 
@@ -194,13 +195,13 @@ class EtcdDesk:
         holder, first = uuid.uuid4().hex, self._dice.randrange(POOLS[pool])
         slots = [(first + step) % POOLS[pool] for step in range(POOLS[pool])]
 
-        def take() -> EtcdSeat | None:
+        def take() -> KeptSeat | None:
             session = self._held_session()
             for slot in slots:
                 key = f"pool/{pool}/{slot}"
                 try:
                     if self._create(key, holder, session.key):
-                        return EtcdSeat(self, session, key, holder)
+                        return KeptSeat(session, partial(self.give_back, session, key, holder))
                 except Failed as error:
                     if NO_LEASE in str(error):
                         session.lost.set()
@@ -213,8 +214,10 @@ class EtcdDesk:
             raise NoSeat
         return seat
 
-    def give_back(self, key: str, holder: str) -> None:
-        """Delete the key if it is still ours."""
+    def give_back(self, session: Kept, key: str, holder: str) -> None:
+        """Delete the key if it is still ours, and did not go with the lease."""
+        if session.believed_until() is None:
+            return
         is_ours = {"key": _text(key), "target": "VALUE", "result": "EQUAL", "value": _text(holder)}
         patiently(lambda: self.ask("kv/txn", {"compare": [is_ours], "success": [{"request_delete_range": {"key": _text(key)}}]}))
 
@@ -224,29 +227,6 @@ class EtcdDesk:
         if self._session is not None:
             with suppress(Failed):
                 self.ask("lease/revoke", {"ID": self._session.key})
-
-
-class EtcdSeat:
-    """A key of ours, for as long as the session's lease lasts."""
-
-    def __init__(self, desk: EtcdDesk, session: Kept, key: str, holder: str) -> None:
-        self._desk = desk
-        self._session = session
-        self._key = key
-        self._holder = holder
-
-    def believed_until(self) -> float | None:
-        """By the last answer to a keepalive."""
-        return self._session.believed_until()
-
-    def wait_change(self, timeout_s: float) -> None:
-        """Until the session is lost."""
-        self._session.wait_change(timeout_s)
-
-    def give_back(self) -> None:
-        """Delete the key, unless it went with the lease."""
-        if self._session.believed_until() is not None:
-            self._desk.give_back(self._key, self._holder)
 
 
 def desk(access: dict[str, Any], name: str) -> EtcdDesk:

@@ -34,6 +34,26 @@ class Kept:
         self.lost.wait(min(timeout_s, max(0.001, self.until - monotonic())))
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSeat:
+    """A seat for as long as its lease lasts; ``bring_back`` returns it."""
+
+    kept: Kept
+    bring_back: Callable[[], None]
+
+    def believed_until(self) -> float | None:
+        """By the last renewal."""
+        return self.kept.believed_until()
+
+    def wait_change(self, timeout_s: float) -> None:
+        """Until it is lost."""
+        self.kept.wait_change(timeout_s)
+
+    def give_back(self) -> None:
+        """As the recipe has it."""
+        self.bring_back()
+
+
 class Keeper:
     """A thread that renews.  ``renew`` tells whether the lease is still there, and raises Failed where there was no answer: then it is asked again soon."""
 

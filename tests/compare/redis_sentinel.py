@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from palclient.transport import monotonic
-from tests.compare.keeping import Keeper, Kept, patiently
+from tests.compare.keeping import Keeper, Kept, KeptSeat, patiently
 from tests.compare.peer import NODES, PATIENCE_S, POOLS, REQUEST_S, SILENCE_S, TTL_S, Failed, NoSeat, Seat
 from tests.compare.servers import HOST, Machines, Node, found, free_ports, module, seen_elected, told_version, wait_until
 
@@ -207,7 +208,8 @@ class RedisDesk:
 
         if patiently(take) is None:
             raise NoSeat
-        return RedisSeat(self, self._keeper.keep(f"{pool} {holder}", asked_at))
+        kept = self._keeper.keep(f"{pool} {holder}", asked_at)
+        return KeptSeat(kept, partial(self.give_back, kept))
 
     def give_back(self, kept: Kept) -> None:
         """ZREM."""
@@ -218,26 +220,6 @@ class RedisDesk:
     def close(self) -> None:
         """Renew no more."""
         self._keeper.close()
-
-
-class RedisSeat:
-    """A holder in a set."""
-
-    def __init__(self, desk: RedisDesk, kept: Kept) -> None:
-        self._desk = desk
-        self._kept = kept
-
-    def believed_until(self) -> float | None:
-        """By the last renewal."""
-        return self._kept.believed_until()
-
-    def wait_change(self, timeout_s: float) -> None:
-        """Until it is lost."""
-        self._kept.wait_change(timeout_s)
-
-    def give_back(self) -> None:
-        """Leave the set."""
-        self._desk.give_back(self._kept)
 
 
 def desk(access: dict[str, Any], _name: str) -> RedisDesk:

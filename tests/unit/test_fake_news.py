@@ -315,16 +315,22 @@ def test_a_node_that_lacks_an_operation_more_than_are_kept_gets_the_table(operat
     assert (message.whole, message.op) == (is_whole, BARRIER_OP + operations)
 
 
-def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
-    """E3: its vote came whole, so it may have more than what is newer than what this node has."""
-    node = follower(SECONDARY)
+def asked_for_votes(node: Node) -> int:
+    """Let it hear the tertiary alone until it stands; the term that it asks for."""
     for now in (1000.5, 1000.6):
         beat = Heartbeat(sender=TERTIARY, cluster="c1", term=1, sent_at=now, leading=False, master=None, master_term=0, hears=())
         node.handle(PeerCall(token=1, message=beat), now)
     wanted = node._member._campaign._candidacy
     assert wanted is not None
+    return wanted.asked_term
+
+
+def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
+    """E3: its vote came whole, so it may have more than what is newer than what this node has."""
+    node = follower(SECONDARY)
+    asked_term = asked_for_votes(node)
     records = (DeadId(id="older", version=Version(1, 1)),)
-    vote = vote_of_tertiary(wanted.asked_term, records=records)
+    vote = vote_of_tertiary(asked_term, records=records)
     effects = node.handle(PeerReply(message=vote), 1000.7)
     tables = [effect.message for effect in effects if isinstance(effect, PeerSend) and isinstance(effect.message, Append)]
     assert len(tables) == 2
@@ -335,12 +341,8 @@ def test_what_only_a_voter_had_is_left_out_for_nobody() -> None:
 def test_a_vote_that_answers_an_earlier_try_makes_no_master(older: int) -> None:
     """E1: in that term this node may have voted for another since."""
     node = follower(SECONDARY)
-    for now in (1000.5, 1000.6):
-        beat = Heartbeat(sender=TERTIARY, cluster="c1", term=1, sent_at=now, leading=False, master=None, master_term=0, hears=())
-        node.handle(PeerCall(token=1, message=beat), now)
-    wanted = node._member._campaign._candidacy
-    assert wanted is not None
-    node.handle(PeerReply(message=vote_of_tertiary(wanted.asked_term - older)), 1000.7)
+    asked_term = asked_for_votes(node)
+    node.handle(PeerReply(message=vote_of_tertiary(asked_term - older)), 1000.7)
     assert node._member.stance is (Stance.FOLLOWING if older else Stance.BARRIER)
 
 
