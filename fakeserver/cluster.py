@@ -37,7 +37,7 @@ class FakeTriad:
         heartbeat_s: seconds between heartbeats; all else is to scale, and a failover takes 3.95 of them (T10).  With a license file, what 20 s of its
             HEARTBEAT_INTERVAL take.
         ttl_s: seconds that a lease lasts after a renewal; None for the smallest that outlasts a failover.
-        in_process: the nodes are threads of this process, and start within milliseconds; they fail as processes do, but share its fate.
+        in_process: the nodes live on one thread of this process, and start within milliseconds; they fail as processes do, but share its fate.
         grants: whether the next master knows what was granted, or ("flexnet") starts empty and grants at once, as FLEXnet does (G5).
         ports: one for each node, in role order; None for free ones, or those of the license file.
         hosts: a loopback address for each node; None for 127.0.0.1, or with a license file for 127.0.0.1, .2 and .3.

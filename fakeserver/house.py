@@ -34,7 +34,7 @@ class House:
     """Three node processes, none of them started yet; ``close`` kills and reaps what runs, frozen or not.
 
     ``settings`` makes the settings of one node of ``role``, ``triad`` (the three addresses), ``cluster``, ``folder`` and ``lasting``.  ``inside``: the
-    nodes are threads of this process.
+    nodes live on one thread of this process.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class House:
         with ExitStack() as stack:
             self.folder = Path(state_dir).resolve() if state_dir is not None else _passing_folder(stack)
             ports = [_port(stack, address) for address in addresses]
-            make = _inside if inside else _maker_of_processes(stack)
+            make = (_maker_of_insiders if inside else _maker_of_processes)(stack)
             triad = tuple(port.address for port in ports)
             cluster = self._cluster()
             self.processes = tuple(
@@ -174,7 +174,11 @@ def _maker_of_processes(stack: ExitStack) -> Callable[[Settings, Port], AnyNode]
     return partial(NodeProcess, midwife=midwife, watcher=watcher, nursery=nursery)
 
 
-def _inside(settings: Settings, port: Port) -> AnyNode:
-    from fakeserver.inside import NodeInside  # who has processes need not load it
+def _maker_of_insiders(stack: ExitStack) -> Callable[[Settings, Port], AnyNode]:
+    """What makes a node that is a part of this process."""
+    from fakeserver.conductor import Conductor  # who has processes need not load it
+    from fakeserver.inside import NodeInside
 
-    return NodeInside(settings, port)
+    conductor = Conductor()
+    stack.callback(conductor.close)
+    return partial(NodeInside, conductor=conductor)

@@ -1,7 +1,6 @@
-"""One node inside this process (``FakeTriad(in_process=True)``): the same node, on an event loop and a thread of its own.
+"""One node inside this process (``FakeTriad(in_process=True)``): the same node, on an event loop of its own, all three on one thread.
 
-It has the face of ``NodeProcess``.  A loop for each node is what makes freezing true: while the thread is blocked the kernel accepts connections and
-nothing is answered, as with SIGSTOP.
+It has the face of ``NodeProcess``.
 """
 
 from __future__ import annotations
@@ -10,18 +9,22 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError as OrderCancelled
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from fakeserver.conductor import Conductor, Player
 from fakeserver.faults import Fault
 from fakeserver.process import ORDER_LIMIT_S, SIGNAL_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S, FakeTriadError, Port, bound
 from fakeserver.settings import Settings, named
 
 if TYPE_CHECKING:
+    import socket
+
     from fakeserver.orders import Orders
     from fakeserver.server import End
 
@@ -31,14 +34,15 @@ log = logging.getLogger("fakeserver")
 
 
 class NodeInside:
-    """The thread of one node; between ``kill`` and ``launch`` there is none.  ``pid`` is always None."""
+    """One node as a part of this process; between ``kill`` and ``launch`` there is none.  ``pid`` is always None."""
 
     pid = None
     is_near = True
 
-    def __init__(self, settings: Settings, port: Port) -> None:
+    def __init__(self, settings: Settings, port: Port, *, conductor: Conductor) -> None:
         self.settings = settings
         self._port = port
+        self._conductor = conductor
         self._life: Life | None = None
         self._numbers = count(1)
         self._answers: dict[int, Future[dict[str, Any]]] = {}
@@ -63,7 +67,7 @@ class NodeInside:
         self._answers.clear()
         self._wait_end(SIGNAL_LIMIT_S)
         listener = self._port.hand_over() or bound(*self._port.address)
-        self._life = Life(self.settings, lambda life: life.run(listener, faults))
+        self._life = Life(self.settings, listener, faults, conductor=self._conductor)
 
     def wait_ready(self) -> None:
         """Wait until the node answers.  Raises FakeTriadError with its own words when it refuses to start."""
@@ -118,7 +122,7 @@ class NodeInside:
         self._life = None
 
     def pause(self) -> None:
-        """Block the node's thread; when this returns, nothing runs there any more."""
+        """Let its loop take no turn any more; when this returns, nothing runs there."""
         if not self.is_running:
             raise FakeTriadError(f"The {self.settings.role} is down; only a running node can be frozen.")
         self._living().freeze()
@@ -140,25 +144,31 @@ class NodeInside:
 class Life:
     """One life of a node: from ``launch`` to its end.  ``ready`` is set when it answers, or has ended without; ``orders`` is None until it answers."""
 
-    def __init__(self, settings: Settings, live: Callable[[Life], Any]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, faults: Sequence[Fault], *, conductor: Conductor) -> None:
         self.settings = settings
         self.ready = threading.Event()
         self.orders: Orders | None = None
         self.last_words = ""
-        self.is_frozen = False
-        self._thawed = threading.Event()
+        self._listener = listener
+        self._faults = faults
+        self._ended = threading.Event()
         self._is_struck = False
-        self._loop = asyncio.new_event_loop()
         self._given: deque[tuple[Orders, dict[str, object], Future[dict[str, object]]]] = deque()
         self._under_way: set[asyncio.Task[dict[str, object]]] = set()
-        self._killed: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._live, args=(live,), name=f"fakeserver {settings.role}", daemon=True)
-        self._thread.start()
+        self._conductor = conductor
+        self._player = Player(self._live, self._end)
+        self._killed: asyncio.Future[None] = self._player.loop.create_future()
+        conductor.add(self._player)
 
     @property
     def is_alive(self) -> bool:
         """Whether it goes on; a node that was struck and has not ended yet does not."""
-        return self._thread.is_alive() and not self._is_struck
+        return not self._ended.is_set() and not self._is_struck
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its loop takes no turns."""
+        return self._player.is_held
 
     # --- from other threads ---------------------------------------------------------------------------------------------------------
 
@@ -167,7 +177,7 @@ class Life:
         answer: Future[dict[str, object]] = Future()
         self._given.append((orders, words, answer))
         try:
-            self._loop.call_soon_threadsafe(self._obey)
+            self._player.loop.call_soon_threadsafe(self._obey)
         except RuntimeError as error:  # the loop is closed
             raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip()) from error
         return answer
@@ -175,49 +185,43 @@ class Life:
     def strike(self) -> None:
         """Let it end at once, frozen or not."""
         self._is_struck = True
-        self._call(self._drop_dead)
-        self._thawed.set()
+        self._conductor.call(self._drop_dead)
 
     def stop(self) -> None:
         """Let it end in good order."""
         if self.orders is not None:
-            self._call(self.orders.stop)
+            with suppress(RuntimeError):  # the loop is closed: it has ended
+                self._player.loop.call_soon_threadsafe(self.orders.stop)
 
     def freeze(self) -> None:
-        """Block the thread between two events; returns when it is blocked."""
-        if self.is_frozen:
-            return
-        self._thawed.clear()
-        blocked = threading.Event()
-        self._call(lambda: self._block(blocked))
-        if not blocked.wait(SIGNAL_LIMIT_S):
+        """Let it take no turn any more; when this returns, none is under way."""
+        if not self._conductor.hold(self._player).wait(SIGNAL_LIMIT_S):
             raise FakeTriadError(f"The {self.settings.role} could not be frozen within {SIGNAL_LIMIT_S:g} s.")
-        self.is_frozen = True
 
     def thaw(self) -> None:
-        """Let the thread go on."""
-        self.is_frozen = False
-        self._thawed.set()
+        """Let it go on."""
+        self._conductor.release(self._player)
 
     def wait_end(self, limit_s: float) -> bool:
         """Whether it ends within ``limit_s`` seconds."""
-        self._thread.join(limit_s)
-        return not self._thread.is_alive()
+        return self._ended.wait(limit_s)
 
-    def _call(self, what: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(what)
-        except RuntimeError:  # the loop is closed: the node has ended
-            self._thawed.set()
+    # --- on the conductor's thread --------------------------------------------------------------------------------------------------
 
-    # --- on its own thread ----------------------------------------------------------------------------------------------------------
-
-    async def run(self, listener: Any, faults: Sequence[Fault]) -> None:
+    async def _live(self) -> None:
         """Live, until the node halts or is killed."""
         from fakeserver.run import run
 
         living = asyncio.create_task(
-            run(self.settings, listener, line=None, faults=faults, when_ready=self.ready.set, when_staged=self._staged, die=self._drop_dead),
+            run(
+                self.settings,
+                self._listener,
+                line=None,
+                faults=self._faults,
+                when_ready=self.ready.set,
+                when_staged=self._staged,
+                die=self._drop_dead,
+            ),
             name="node",
         )
         await asyncio.wait((living, self._killed), return_when=asyncio.FIRST_COMPLETED)
@@ -229,28 +233,25 @@ class Life:
         if self._killed.done():
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
-            listener.close()
+            self._listener.close()
         else:
             end: End = living.result()
             self.last_words = end.reason
 
-    def _live(self, live: Callable[[Life], Any]) -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                runner.run(live(self))
-        except Exception as error:  # a defect of this package; whoever waits for the node is told
-            log.exception("the node ended")
+    def _end(self, error: Exception | None) -> None:
+        """Tell whoever waits that this life is over; an error is a defect of this package."""
+        if error is not None:
+            log.error("the node ended", exc_info=error)
             self.last_words = f"The node failed ({error}); this is a defect of the fake server."
-        finally:
-            self._is_struck = True
-            while self._given:  # orders that came when the loop had ended
-                self._given.popleft()[2].cancel()
-            self.ready.set()
+        while self._given:  # orders that came when the loop had ended
+            self._given.popleft()[2].cancel()
+        self._ended.set()
+        self.ready.set()
 
     def _obey(self) -> None:
         """Carry the next order out."""
         orders, words, answer = self._given.popleft()
-        task = self._loop.create_task(orders.obey(words), name=f"order {words['order']}")
+        task = self._player.loop.create_task(orders.obey(words), name=f"order {words['order']}")
         self._under_way.add(task)
         task.add_done_callback(partial(self._obeyed, answer))
 
@@ -266,13 +267,8 @@ class Life:
     def _staged(self, orders: Orders) -> None:
         self.orders = orders
 
-    def _block(self, blocked: threading.Event) -> None:
-        blocked.set()
-        self._thawed.wait()
-        if self._is_struck:
-            self._drop_dead()
-
     def _drop_dead(self) -> None:
+        self._player.release()
         if not self._killed.done():
             self._killed.set_result(None)
             self._cut_off()

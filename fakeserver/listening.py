@@ -50,7 +50,7 @@ class Listening:
         for server in self._server.servers:
             for listener in server.sockets:
                 with suppress(NotImplementedError):  # Windows' loop, which has no such trouble
-                    asyncio.get_running_loop().remove_reader(listener.fileno())
+                    server.get_loop().remove_reader(listener.fileno())
 
     def close(self) -> None:
         """Let nobody in any more."""

@@ -114,7 +114,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     name = str(uuid.uuid4())
     with FakeTriad(features={"X": 2}, in_process=True, state_dir=tmp_path) as triad:
         triad.wait_until_serving(LIMIT_S)
-        assert len(threads()) == 3
+        assert len(threads()) == 1
         take_seat(triad.primary, name)
         triad.secondary.pause()
     assert threads() == []
