@@ -72,7 +72,7 @@ SERVER_SHELL = frozenset(
     "fakeserver" + name
     for name in [
         "",
-        *".__main__ .clock .cluster .connection .control .cradle .disk .door .ghosts .hosting .house .inside .journal .lifeline .links .listening .nodes .nursery .orders .process".split(),
+        *".__main__ .clock .cluster .conductor .connection .control .cradle .disk .door .ghosts .hosting .house .inside .journal .lifeline .links .listening .nodes .nursery .orders .process".split(),
         *".plan .pytest_plugin .run .sabotage .server".split(),
     ]
 )
@@ -94,6 +94,8 @@ FOREIGN_BASES: dict[str, str] = {
     "H11Protocol": "uvicorn makes each connection of such a class",
     "BaseTransport": "httpx takes a transport of this class only",
     "AsyncBaseTransport": "httpx takes a transport of this class only",
+    "DefaultSelector": "asyncio's loops wait with whatever is a selector",
+    "SelectorEventLoop": "a loop's clock is a method of its own",
     "Coroutine": "asyncio.create_task takes, to a type checker, nothing else",
 }
 """Bases that a library asks us to derive from, and why."""

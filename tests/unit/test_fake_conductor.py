@@ -164,6 +164,67 @@ def test_the_clock_stands_still_in_a_turn() -> None:
         loop.close()
 
 
+def test_a_loop_is_held_from_that_moment_on() -> None:
+    """Not one turn more, be it due already; and one that goes on looks at once what it has to do, though nothing has come for it."""
+    turns: list[int] = []
+    seen: list[int] = []
+    begun = threading.Event()
+
+    async def run() -> None:
+        begun.set()
+        while not seen or len(turns) == seen[0]:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    with conducting() as conductor:
+        part = Part(conductor, run())
+        assert begun.wait(LIMIT_S)
+        queued = threading.Event()
+        conductor.call(lambda: queued.wait(LIMIT_S))
+        held = conductor.hold(part.player)
+        conductor.call(lambda: seen.append(len(turns)))
+        queued.set()
+        assert held.wait(LIMIT_S)
+        for _ in range(3):
+            fence = threading.Event()
+            conductor.call(fence.set)
+            assert fence.wait(LIMIT_S)
+        assert len(turns) == seen[0]
+        conductor.call(lambda: setattr(part.player, "due_s", float("inf")))
+        conductor.release(part.player)
+        part.wait()
+    assert part.error is None
+
+
+def test_a_loop_that_is_held_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it wakes nobody."""
+    waits: list[int] = []
+
+    class Counting(selectors.PollSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            waits.append(1)
+            return super().select(timeout)
+
+    monkeypatch.setattr(module, "Waiting", Counting)
+    begun = threading.Event()
+    here, there = socket.socketpair()
+    here.setblocking(False)
+
+    async def listen() -> None:
+        begun.set()
+        await asyncio.get_running_loop().sock_recv(here, 10)
+
+    with here, there, conducting() as conductor:
+        held = Part(conductor, listen())
+        assert begun.wait(LIMIT_S)
+        held.hold()
+        there.send(b"late")
+        Part(conductor, asyncio.sleep(0.05)).wait()
+        assert len(waits) < 50
+        conductor.release(held.player)
+        held.wait()
+
+
 def test_an_error_ends_one_loop_alone_and_is_told() -> None:
     """The others, and the thread, go on."""
 
