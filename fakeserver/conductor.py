@@ -121,12 +121,15 @@ class Conductor:
         self._ear, self._mouth = socket.socketpair()
         self._ear.setblocking(False)
         self._mouth.setblocking(False)
+        self._waiting = Waiting()
+        self._waiting.register(self._ear, selectors.EVENT_READ)
+        self._watched: list[tuple[int, int, Player]] = []
         self._thread = threading.Thread(target=self._conduct, name="fakeserver nodes", daemon=True)
         self._thread.start()
 
     def add(self, player: Player) -> None:
-        """Let a loop take part."""
-        self.call(lambda: self._players.append(player))
+        """Let a loop take part, with ``wake`` to follow."""
+        self.put(lambda: self._players.append(player))
 
     def hold(self, player: Player) -> threading.Event:
         """Give this loop no turn any more.  The result is set when none is under way."""
@@ -140,7 +143,17 @@ class Conductor:
 
     def call(self, what: Callable[[], object]) -> None:
         """Have this done before the next turn of any loop."""
+        self.put(what)
+        self.wake()
+
+    def put(self, what: Callable[[], object]) -> None:
+        """As ``call``, with ``wake`` to follow: each waking costs as much as an order, so several are put before one."""
         self._given.append(what)
+
+    def wake(self) -> None:
+        """Have done what was put, if there is any left."""
+        if not self._given:
+            return
         with suppress(OSError):  # it has been woken often enough
             self._mouth.send(b"!")
 
@@ -148,6 +161,7 @@ class Conductor:
         """End the thread, and all loops with it."""
         self.call(self._last_call)
         self._thread.join()
+        self._waiting.close()
         self._ear.close()
         self._mouth.close()
 
@@ -177,13 +191,20 @@ class Conductor:
 
     def _wait(self, players: Iterable[Player], limit_s: float | None) -> set[Player]:
         """Wait until something comes for one of these, or is given; those for whom it came."""
-        with Waiting() as waiting:
-            waiting.register(self._ear, selectors.EVENT_READ)
-            for player in players:
-                for descriptor, events in player.loop.gate.watched():
-                    waiting.register(descriptor, events, player)
-            ready = {key.data for key, _ in waiting.select(limit_s)}
+        watched = [(descriptor, events, player) for player in players for descriptor, events in player.loop.gate.watched()]
+        if watched != self._watched:
+            self._watch(watched)
+        ready = {key.data for key, _ in self._waiting.select(limit_s)}
         if None in ready:
+            ready.remove(None)
             with suppress(OSError):
                 self._ear.recv(4096)
-        return ready - {None}
+        return ready
+
+    def _watch(self, watched: list[tuple[int, int, Player]]) -> None:
+        self._watched = watched
+        self._waiting.close()
+        self._waiting = Waiting()
+        self._waiting.register(self._ear, selectors.EVENT_READ)
+        for descriptor, events, player in watched:
+            self._waiting.register(descriptor, events, player)

@@ -52,6 +52,7 @@ class Disk:
         self._fsync = fsync
         self._lasting = lasting
         self._log: BinaryIO | None = None
+        self._ballot: BinaryIO | None = None
         self._claim: BinaryIO | None = None
         self.ballot: SaveBallot | None = None  # as it is on the disk
         self.is_full = False  # a test's way to fill it (F): whatever is written fails as on a full disk
@@ -85,9 +86,10 @@ class Disk:
         }
         content = _line(fields, width=BALLOT_BYTES)
         if self._lasting or self.ballot is None or len(content) != len(_line(None, width=BALLOT_BYTES)):
+            self._close_ballot()
             self._replace(BALLOT, content, flush=self._lasting)
         else:
-            self._overwrite(BALLOT, content)
+            self._overwrite_ballot(content)
         self.ballot = ballot
 
     def append(self, records: Sequence[Record]) -> None:
@@ -118,6 +120,7 @@ class Disk:
     def close(self) -> None:
         """Let go of the files."""
         self._close_log()
+        self._close_ballot()
         if self._claim is not None:
             self._claim.close()
             self._claim = None
@@ -127,15 +130,22 @@ class Disk:
             self._log.close()
             self._log = None
 
+    def _close_ballot(self) -> None:
+        if self._ballot is not None:
+            self._ballot.close()
+            self._ballot = None
+
     def _need_room(self) -> None:
         if self.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _overwrite(self, name: str, content: bytes) -> None:
+    def _overwrite_ballot(self, content: bytes) -> None:
         """One write over a file of the same length, which SIGKILL cannot tear.  A rename over a file is slow: ext4 flushes the new one first."""
         self._need_room()
-        with open(self._folder / name, "r+b", buffering=0) as file:
-            _write(file, content)
+        if self._ballot is None:
+            self._ballot = open(self._folder / BALLOT, "r+b", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+        self._ballot.seek(0)
+        _write(self._ballot, content)
 
     def _replace(self, name: str, content: bytes, *, flush: bool) -> None:
         self._need_room()

@@ -84,14 +84,15 @@ class House:
         term = max([0, *terms, *map(_term_on_disk, down)]) + 1
         for process in down:
             _write_fresh_state(process.settings, term)
-        by_role = {process.settings.role: process for process in up}
-        # The secondary lets the primary go first, as on a first start (T3); the primary comes last, when there are those who answer it.
-        polite_s = self.processes[0].settings.heartbeat_s if "primary" in by_role else 0.0
-        waits = {"secondary": polite_s, "tertiary": 0.0}
-        _ordered([(by_role[role], "reset", {"term": term, "waits_s": wait_s}) for role, wait_s in waits.items() if role in by_role])
-        last = [(by_role["primary"], "reset", {"term": term, "waits_s": 0.0})] if "primary" in by_role else []
+        primary = [process for process in up if process.settings.role == "primary"]
+        # The secondary lets the primary go first, as on a first start (T3).
+        waits = {"secondary": self.processes[0].settings.heartbeat_s if primary else 0.0}
+        resets = [(process, "reset", {"term": term, "waits_s": waits.get(process.settings.role, 0.0)}) for process in up]
+        if primary and not primary[0].is_near:  # it comes last, when there are those who answer it; insiders obey before they hear anything
+            _ordered(resets[1:])
+            del resets[1:]
         settle = [(process, "settle", {"limit_s": SETTLE_LIMIT_S}) for process in up] if len(up) >= QUORUM else []
-        answers = _ordered([*last, *settle])  # at once: each node does one after the other
+        answers = _ordered([*resets, *settle])  # at once: each node does one after the other
         if not all(answer.get("settled", True) for answer in answers):
             raise FakeTriadError(f"The nodes did not come to an agreement within {SETTLE_LIMIT_S:g} s after a reset.")
         return between_s
@@ -124,7 +125,7 @@ class House:
 def _ordered(orders: Sequence[tuple[AnyNode, str, Mapping[str, object]]]) -> list[dict[str, Any]]:
     """Give orders to several nodes at once, and wait for all answers."""
     told = [(process, process.tell(name, **words)) for process, name, words in orders]
-    return [process.hear(number) for process, number in told]
+    return [process.hear(number) for process, number in reversed(told)][::-1]  # who was told last answers last: the others need not be waited for
 
 
 def _term_on_disk(process: AnyNode) -> int:

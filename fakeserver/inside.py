@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError as OrderCancelled
 from concurrent.futures import Future
@@ -72,6 +71,7 @@ class NodeInside:
     def wait_ready(self) -> None:
         """Wait until the node answers.  Raises FakeTriadError with its own words when it refuses to start."""
         life = self._living()
+        self._conductor.wake()
         if not life.ready.wait(START_LIMIT_S):
             raise FakeTriadError(f"The {self.settings.role} did not start within {START_LIMIT_S:g} s.")
         if life.orders is None:
@@ -91,6 +91,7 @@ class NodeInside:
 
     def hear(self, number: int, *, limit_s: float = ORDER_LIMIT_S) -> dict[str, Any]:
         """As ``NodeProcess.hear``."""
+        self._conductor.wake()
         try:
             return self._answers.pop(number).result(limit_s)
         except OrderCancelled as error:
@@ -153,7 +154,6 @@ class Life:
         self._faults = faults
         self._ended = threading.Event()
         self._is_struck = False
-        self._given: deque[tuple[Orders, dict[str, object], Future[dict[str, object]]]] = deque()
         self._under_way: set[asyncio.Task[dict[str, object]]] = set()
         self._conductor = conductor
         self._player = Player(self._live, self._end)
@@ -173,13 +173,11 @@ class Life:
     # --- from other threads ---------------------------------------------------------------------------------------------------------
 
     def begin(self, orders: Orders, words: dict[str, object]) -> Future[dict[str, object]]:
-        """Give an order; a frozen node does it when it goes on.  Raises FakeTriadError when the node has ended."""
+        """Give an order, which is obeyed when the conductor is woken; a frozen node obeys when it goes on.  Raises FakeTriadError when it has ended."""
+        if self._ended.is_set():
+            raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip())
         answer: Future[dict[str, object]] = Future()
-        self._given.append((orders, words, answer))
-        try:
-            self._player.loop.call_soon_threadsafe(self._obey)
-        except RuntimeError as error:  # the loop is closed
-            raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip()) from error
+        self._conductor.put(partial(self._obey, orders, words, answer))
         return answer
 
     def strike(self) -> None:
@@ -243,17 +241,18 @@ class Life:
         if error is not None:
             log.error("the node ended", exc_info=error)
             self.last_words = f"The node failed ({error}); this is a defect of the fake server."
-        while self._given:  # orders that came when the loop had ended
-            self._given.popleft()[2].cancel()
         self._ended.set()
         self.ready.set()
 
-    def _obey(self) -> None:
-        """Carry the next order out."""
-        orders, words, answer = self._given.popleft()
+    def _obey(self, orders: Orders, words: dict[str, object], answer: Future[dict[str, object]]) -> None:
+        """Let the loop carry an order out as the next thing that it does."""
+        if self._ended.is_set():
+            answer.cancel()
+            return
         task = self._player.loop.create_task(orders.obey(words), name=f"order {words['order']}")
         self._under_way.add(task)
         task.add_done_callback(partial(self._obeyed, answer))
+        self._player.due_s = 0.0
 
     def _obeyed(self, answer: Future[dict[str, object]], task: asyncio.Task[dict[str, object]]) -> None:
         self._under_way.discard(task)

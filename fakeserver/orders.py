@@ -191,7 +191,8 @@ class Orders:
         return {"settled": True}
 
     def _is_settled(self) -> bool:
-        return self._shell.status()["state"] in {"master", "standby"}
+        """Whether it says so, whoever asks; that is dear, so what can be seen from here is looked at first."""
+        return self._life.node.is_settled(self._shell.clock.now_s()) and self._shell.status()["state"] in {"master", "standby"}
 
     async def _ask(self, request: Request) -> Answer | None:
         """What the node answers by the shell's own door; None when it has halted or begun anew meanwhile."""

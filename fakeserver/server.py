@@ -109,7 +109,7 @@ class Shell:
         self._recorder = recorder
         self._peers = peers
         self._peer_timeout_s = peer_timeout_s
-        self._links: dict[tuple[Role, str], tuple[Link, asyncio.Task[None]]] = {}
+        self._links: dict[tuple[Role, str], Link] = {}
         self._tokens = count(1)
         self._asked: dict[int, asyncio.Future[Answer] | Told] = {}
         self._peer_answers: dict[int, peer.Message] = {}
@@ -166,7 +166,7 @@ class Shell:
     def replace(self, node: Decider, why: wire.Refused) -> None:
         """Go on with another node: whoever waits for an answer of the old one is refused, and nothing that it was sent or asked concerns the new one."""
         self._node = node
-        for link, _ in self._links.values():
+        for link in self._links.values():
             link.forget()
         self._turn_away(why)
         self.look_at_clock()
@@ -255,8 +255,8 @@ class Shell:
         self._turn_away(_stopping())
         if self._timer is not None:
             self._timer.cancel()
-        for link, _ in self._links.values():
-            link.hang_up()
+        for link in self._links.values():
+            link.close()
         self._disk.close()
         self._recorder.close()
 
@@ -264,10 +264,9 @@ class Shell:
         """End all that runs for this node."""
         if self._timer is not None:
             self._timer.cancel()
-        tasks = [task for _, task in self._links.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in self._links.values():
+            link.close()
+        await asyncio.sleep(0)  # in which the connections end
         self._disk.close()
         self._recorder.close()
 
@@ -308,8 +307,7 @@ class Shell:
         if effect.to in self.filter.lost_to:
             return
         kind = effect.message.kind
-        found = self._links.get((effect.to, kind))
-        link = found[0] if found else self._link(effect.to, kind)
+        link = self._links.get((effect.to, kind)) or self._link(effect.to, kind)
         content = wire.to_json(peer.encode(effect.message))
         if self.filter.late_s is None:
             link.send(content)
@@ -318,8 +316,7 @@ class Shell:
 
     def _link(self, to: Role, kind: str) -> Link:
         link = Link(self._peers[to], kind, limit=LINE_LIMITS[kind], timeout_s=self._peer_timeout_s, deliver=self._deliver)
-        task = asyncio.get_running_loop().create_task(link.run(), name=f"link to {to.value} for {kind}")
-        self._links[to, kind] = link, task
+        self._links[to, kind] = link
         return link
 
     def _deliver(self, kind: str, body: bytes) -> None:

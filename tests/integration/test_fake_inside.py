@@ -7,7 +7,7 @@ import http.client
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -167,14 +167,39 @@ def test_no_answer_waits_for_an_acknowledgement_of_its_first_half() -> None:
     assert not asyncio.run(delays())
 
 
-def test_an_order_that_comes_as_the_node_ends_is_answered_by_its_end(triad: FakeTriad, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last turn of the loop may be over when the order arrives: nobody waits for it in vain, and nothing of it is left."""
+@pytest.mark.parametrize("comes", ["before", "late"])
+def test_an_order_that_comes_as_the_node_ends_is_answered_by_its_end(monkeypatch: pytest.MonkeyPatch, comes: str) -> None:
+    """It may be under way then, or the loop be closed when it arrives: nobody waits for it in vain, and nothing of it is left."""
+    on_the_way: list[Callable[[], object]] = []
+    with FakeTriad(features={"X": 2}, in_process=True, start=("tertiary",)) as triad:
+        process: Any = triad.tertiary._process
+        with monkeypatch.context() as patch:
+            if comes == "late":
+                patch.setattr(process._conductor, "put", on_the_way.append)
+            number = process.tell("settle", limit_s=LIMIT_S)  # a node alone never does
+        triad.tertiary.kill()
+        for each in on_the_way:
+            process._conductor.call(each)
+        with pytest.raises(FakeTriadError, match="has ended"):
+            process.hear(number)
+
+
+def test_an_order_waits_for_nothing(triad: FakeTriad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 5: it wakes the nodes, and is the node's next turn; else it would wait for a timer of theirs."""
     process: Any = triad.tertiary._process
-    monkeypatch.setattr(process._life, "_obey", lambda: None)  # as if that turn had not come
-    number = process.tell("settle", limit_s=LIMIT_S)
-    triad.tertiary.kill()
-    with pytest.raises(FakeTriadError, match="has ended"):
-        process.hear(number)
+    due_s: list[float] = []
+    woken: list[int] = []
+    wake = process._conductor.wake
+
+    def note_and_wake() -> None:
+        woken.append(len(due_s))
+        wake()
+
+    monkeypatch.setattr(process._conductor, "wake", note_and_wake)
+    number = process.tell("look", path="/v1/status")
+    process._conductor.put(lambda: due_s.append(process._life._player.due_s))
+    assert process.hear(number)["body"]["role"] == "tertiary"
+    assert (woken[0], due_s) == (0, [0.0])
 
 
 def asked_for_status(connection: http.client.HTTPConnection) -> None:

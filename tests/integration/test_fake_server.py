@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ from fakeserver.events import (
 )
 from fakeserver.hosting import serve
 from fakeserver.journal import Recorder
-from fakeserver.links import Link
 from fakeserver.peer import Heartbeat, HeartbeatReply, Message
 from fakeserver.plain import Plain
 from fakeserver.process import bound
@@ -561,102 +560,3 @@ def test_signals_end_a_node_in_good_order(tmp_path: Path) -> None:
         asyncio.run(main())
     finally:
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-
-
-# --- links --------------------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def listening() -> Iterator[socket.socket]:
-    """A listening socket on a free port."""
-    listener = bound("127.0.0.1", 0)
-    listener.listen()
-    try:
-        yield listener
-    finally:
-        listener.close()
-
-
-@asynccontextmanager
-async def linked(address: tuple[str, int], *, limit: int, timeout_s: float = LIMIT_S) -> AsyncIterator[tuple[Link, asyncio.Queue[bytes]]]:
-    """A running link, and the replies it brings."""
-    replies: asyncio.Queue[bytes] = asyncio.Queue()
-    link = Link(address, "heartbeat", limit=limit, timeout_s=timeout_s, deliver=lambda _kind, body: replies.put_nowait(body))
-    task = asyncio.create_task(link.run(), name="test link")
-    try:
-        yield link, replies
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one request with its own body, and hang up."""
-    await _echo_once(reader, writer)
-    writer.close()
-
-
-async def _echo_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
-
-
-def test_a_link_survives_the_restart_of_its_peer() -> None:
-    """T9: a connection that was kept and is dead costs nothing but a new one."""
-
-    async def main() -> None:
-        server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-        async with server, linked(server.sockets[0].getsockname(), limit=5) as (link, replies):
-            for number in range(3):
-                link.send(b"%d" % number)
-                async with asyncio.timeout(LIMIT_S):
-                    assert await replies.get() == b"%d" % number
-
-    asyncio.run(main())
-
-
-def test_a_silent_peer_is_given_up_and_the_newest_heartbeat_wins() -> None:
-    """A frozen peer accepts connections and answers nothing; what waits meanwhile is bounded, and the oldest goes first."""
-
-    async def main() -> None:
-        talks = asyncio.Event()
-
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if talks.is_set():
-                await _echo(reader, writer)
-            else:
-                await reader.read()  # until the link gives up
-                talks.set()
-                writer.close()
-
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        async with server, linked(server.sockets[0].getsockname(), limit=1, timeout_s=0.05) as (link, replies):
-            link.send(b"1")
-            while link.waiting:  # noqa: ASYNC110 - a link tells nobody
-                await asyncio.sleep(0)
-            link.send(b"2")
-            link.send(b"3")
-            async with asyncio.timeout(LIMIT_S):
-                assert await replies.get() == b"3"
-
-    asyncio.run(main())
-
-
-def test_a_peer_that_is_down_costs_a_link_nothing() -> None:
-    """T9: refused is no error; the next message tries again."""
-
-    async def main() -> None:
-        with listening() as listener:
-            address = listener.getsockname()
-        async with linked(address, limit=5) as (link, replies):
-            link.send(b"lost")
-            while not link.is_idle:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0)
-            server = await asyncio.start_server(_echo, *address)
-            async with server:
-                link.send(b"found")
-                async with asyncio.timeout(LIMIT_S):
-                    assert await replies.get() == b"found"
-
-    asyncio.run(main())

@@ -27,6 +27,7 @@ class Part:
         self.error: Exception | None = None
         self.player = Player(lambda: main, self._end)
         conductor.add(self.player)
+        conductor.wake()
 
     def _end(self, error: Exception | None) -> None:
         self.error = error
