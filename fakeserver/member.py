@@ -48,7 +48,6 @@ class Member:
         self._silent_since = LONG_AGO  # when the master before this one was last heard
         self._barrier_until = self._drain_until = self._try_at = NEVER
         self._up: tuple[Role, ...] = ()
-        self._noted = self.membership
 
     # --- what the node asks ---------------------------------------------------------------------------------------------------------
 
@@ -124,6 +123,8 @@ class Member:
         if message.term > 0:
             self.ledger.join(message.cluster)
         self.membership = self.membership.heard(message, now, is_answer=is_answer)
+        if message.sender not in self._up:
+            self._links_change_at = now
         self._campaign.seen_term = max(self._campaign.seen_term, message.term)
         if self.stance in LEADING and message.term > self.ballot.term:
             self._step_down(f"the {message.sender.value} is in term {message.term}", now)
@@ -324,7 +325,7 @@ class Member:
 
     def do_due(self, now: float) -> None:
         """Everything whose time has come."""
-        if now >= self._links_change_at or self.membership is not self._noted:
+        if now >= self._links_change_at:
             self._note_links(now)
         if now >= self._beat_at:
             self._beat(now)
@@ -360,6 +361,7 @@ class Member:
 
     def _beat(self, now: float) -> None:
         self._beat_at = now + self._config.heartbeat_s
+        self._links_change_at = self.membership.next_change_at(now)  # what was heard since the last beat only puts it off
         seen = self.membership.gossip(now)
         master, master_term = (seen.master, seen.term) if seen else (None, 0)
         if self.stance is Stance.SERVING:
@@ -378,7 +380,7 @@ class Member:
 
     def _note_links(self, now: float) -> None:
         """The connection lines of the debug log (T14), whenever somebody was heard or silence has told something."""
-        self._noted, self._links_change_at = self.membership, self.membership.next_change_at(now)
+        self._links_change_at = self.membership.next_change_at(now)
         up = self.membership.up(now)
         if up != self._up:
             self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]

@@ -38,12 +38,13 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """What a node knows of the others at a moment.  Times are readings of its own clock in seconds."""
+    """What a node knows of the others at a moment.  Times are readings of its own clock in seconds; at ``heard_at`` any of them was last heard."""
 
     role: Role
     heartbeat_s: float
     failover_s: float
     neighbours: Mapping[Role, Neighbour]
+    heard_at: float = LONG_AGO
     quorum_since: float = LONG_AGO
     sighting: Sighting | None = None
 
@@ -61,6 +62,7 @@ class Membership:
             heartbeat_s=self.heartbeat_s,
             failover_s=self.failover_s,
             neighbours={**self.neighbours, message.sender: news},
+            heard_at=now,
             quorum_since=self.quorum_since if self.has_quorum(now) else now,
             sighting=self.sighting,
         )
@@ -92,7 +94,7 @@ class Membership:
 
     def has_quorum(self, now: float) -> bool:
         """Whether another node was heard within E."""
-        return now < max([each.heard_at for each in self.neighbours.values()]) + self.failover_s
+        return now < self.heard_at + self.failover_s
 
     def up(self, now: float) -> tuple[Role, ...]:
         """The nodes that were heard within E (T10)."""

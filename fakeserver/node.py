@@ -103,8 +103,8 @@ class Node:
                 self._rules = _rules(self.config, event.options)
                 if self._desk:
                     self._desk.rules = self._rules
-            case Tick():
-                pass
+            case Tick():  # there is one a heartbeat at least
+                self._member.ledger.table.forget_dead(before=now - self._dead_s)
             case _:
                 raise ValueError(f"a question came as an answer, or the other way round: {event}")
 
@@ -175,7 +175,6 @@ class Node:
             self._close_desk_if_deposed(now)
         if self._desk is None and self._member.stance is Stance.SERVING:
             self._open_desk(now)
-        self._member.ledger.table.forget_dead(before=now - self._dead_s)
         if self._parking.is_empty:
             return
         outlook = self._outlook(now)

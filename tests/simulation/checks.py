@@ -154,15 +154,17 @@ class Checks:
 
     def after_node(self, node: VirtualNode, effects: tuple[Effect, ...]) -> None:
         """Whoever answers as master must be the only one who may."""
+        term: object = None
         for effect in effects:
-            if isinstance(effect, ReportLine) and effect.members.get("reason") == "EXPIRED":
+            if isinstance(effect, Answer):
+                if effect.status < 300 and "state" not in effect.body:
+                    term = effect.body["term"]
+                    if "seq" in effect.body:
+                        self._told(node, effect)
+            elif isinstance(effect, ReportLine) and effect.members.get("reason") == "EXPIRED":
                 self._ran_out(node, effect.members)
-        served = [effect for effect in effects if isinstance(effect, Answer) and effect.status < 300 and "state" not in effect.body]
-        for effect in served:
-            if "seq" in effect.body:
-                self._told(node, effect)
-        if served:
-            self._serves(node, served[0].body["term"])
+        if term is not None:
+            self._serves(node, term)
 
     def _serves(self, node: VirtualNode, term: object) -> None:
         if (node.name, term) != self._reign:

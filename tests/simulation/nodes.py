@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from fakeserver import peer, wire
 from fakeserver.events import (
@@ -110,6 +111,17 @@ class VirtualNode:
         self._asked: dict[Key, str] = {}
         self.overtaken: set[str] = set()  # ids of checkouts that were served, or came, when their client had given up waiting for the answer
         self._callers: dict[int, Callable[[peer.Message], None]] = {}
+        self._actions: dict[type[Effect], Callable[[Any], None]] = {  # of what is missing here nothing is seen
+            PeerAnswer: self._answer_peer,
+            PeerSend: self._send,
+            Answer: self._answer,
+            SaveBallot: self._save_ballot,
+            AppendRecords: lambda effect: self.disk.append(effect.records),
+            RewriteTable: lambda effect: self.disk.rewrite(effect.records),
+            Halt: self._halt,
+            DebugLine: lambda effect: self.world.tell(self.name, f"log: {effect.text}"),
+            Happened: lambda effect: self.world.tell(self.name, happened(effect)),
+        }
         self._timer_at = float("inf")
 
     @property
@@ -231,10 +243,12 @@ class VirtualNode:
         if self.is_paused:
             self._inbox.append(event)
             return
-        effects = self.node.handle(event, max(self.local_now, not_before))
+        effects = self.node.handle(event, max(self.clock.local(self.world.now), not_before))
         limit, self.crash_after = self.crash_after, None
         for effect in effects if limit is None else effects[:limit]:
-            self._carry_out(effect)
+            carry_out = self._actions.get(type(effect))
+            if carry_out is not None:
+                carry_out(effect)
         self.after_turn(self, effects)
         if limit is not None:
             self.crash()
@@ -243,27 +257,15 @@ class VirtualNode:
 
     # --- what it wants done ---
 
-    def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case PeerAnswer():
-                self._callers.pop(effect.token)(effect.message)
-            case PeerSend():
-                self._send(effect)
-            case Answer():
-                self._answer(effect)
-            case SaveBallot():
-                self.disk.ballot = effect
-            case AppendRecords():
-                self.disk.append(effect.records)
-            case RewriteTable():
-                self.disk.rewrite(effect.records)
-            case Halt():
-                self.world.tell(self.name, f"halts {effect.reason}")
-                self.node = None
-            case DebugLine():
-                self.world.tell(self.name, f"log: {effect.text}")
-            case Happened():
-                self.world.tell(self.name, happened(effect))
+    def _answer_peer(self, effect: PeerAnswer) -> None:
+        self._callers.pop(effect.token)(effect.message)
+
+    def _save_ballot(self, effect: SaveBallot) -> None:
+        self.disk.ballot = effect
+
+    def _halt(self, effect: Halt) -> None:
+        self.world.tell(self.name, f"halts {effect.reason}")
+        self.node = None
 
     def _answer(self, effect: Answer) -> None:
         waiting = self._clients.pop(effect.token, None)
@@ -285,11 +287,10 @@ class VirtualNode:
 
     def _set_timer(self) -> None:
         assert self.node is not None
-        due = self.clock.true(self.node.wake_at)
-        if due < self._timer_at:
-            self._timer_at = due
-            life = self.life
-            self.world.at(due, lambda: self._ring(life))
+        wake_at = self.node.wake_at
+        if wake_at < self._timer_at:
+            self._timer_at = wake_at
+            self.world.at(self.clock.true(wake_at), partial(self._ring, self.life))
 
     def _ring(self, life: int) -> None:
         if self.node is None or life != self.life or self.is_paused:

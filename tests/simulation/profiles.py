@@ -36,7 +36,7 @@ class Profile:
     slow_s: float = 0.5
     fault_s: tuple[float, float] = (0.2, 9.0)
     hold_s: float = 4.0
-    think_s: float = 2.0
+    think_s: float = 3.0
     two_seats: float = 0.1
     strands: int = 1
     spares_leases: bool = False
