@@ -185,7 +185,7 @@ class RewriteTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebugLine:
-    """A line of the debug log.  Only a master has any (T6), but for what tells of the connection to the others (T14)."""
+    """A line of the debug log.  Only a master has any (T6)."""
 
     text: str
 

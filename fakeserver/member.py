@@ -12,8 +12,9 @@ from dataclasses import replace
 from fakeserver import election
 from fakeserver.campaign import Campaign, tables
 from fakeserver.election import LONG_AGO, NEVER, Handover
-from fakeserver.events import DebugLine, DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
+from fakeserver.events import DiskImage, Halt, Happened, NodeConfig, PeerSend, SaveBallot
 from fakeserver.ledger import Ledger
+from fakeserver.linklog import LinkLog
 from fakeserver.membership import membership_at_start
 from fakeserver.peer import Append, AppendReply, Ask, Heartbeat, HeartbeatReply, Message, Reply, Transfer, TransferReply, VoteAsk, VoteReply, refusal
 from fakeserver.replication import BARRIER_OP, Replication
@@ -48,6 +49,7 @@ class Member:
         self._silent_since = LONG_AGO  # when the master before this one was last heard
         self._barrier_until = self._drain_until = self._try_at = NEVER
         self._up: tuple[Role, ...] = ()
+        self._link_log = LinkLog(config)
 
     # --- what the node asks ---------------------------------------------------------------------------------------------------------
 
@@ -64,7 +66,7 @@ class Member:
     def watch_lease(self, now: float) -> None:
         """The first thing in every event: a master whose lease is over, however long it slept, stops before it does anything else (E5)."""
         if self.stance in REIGNING and now >= self.lease_until:
-            self.out.append(DebugLine(text="Lost quorum"))
+            self.out += self._link_log.end(self.membership, now)
             self._step_down("no second node has acknowledged a heartbeat for too long", now)
         elif self.stance is Stance.BARRIER and now >= self._barrier_until:
             self._step_down("no second node took the table of the barrier", now)
@@ -201,10 +203,9 @@ class Member:
         before = self.membership.known_master(now)
         self.membership = self.membership.saw_master(ask, now)
         after = self.membership.known_master(now)
-        if after and (before is None or (before.master, before.term) != (after.master, after.term)):
-            self.out.append(DebugLine(text=f"CONNECTED, master is {self._host(after.master)}"))
-            if after.master is Role.PRIMARY:
-                self._offer_at = LONG_AGO
+        is_news = after is not None and (before is None or (before.master, before.term) != (after.master, after.term))
+        if is_news and after is not None and after.master is Role.PRIMARY:
+            self._offer_at = LONG_AGO
 
     # --- leading --------------------------------------------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class Member:
         self._beat_at = now  # the others have clients parked that are to be sent here
         silent_s = None if self._silent_since == LONG_AGO else now - self._silent_since
         facts = {"term": self.ballot.term, "silent_s": silent_s, "barrier_s": now - self._elected_at}
-        self.out += [DebugLine(text=f"CONNECTED, master is {self._host(self.role)}"), Happened(name="serving", facts=facts)]
+        self.out += [*self._link_log.begin(self.membership, now), Happened(name="serving", facts=facts)]
 
     def _step_down(self, reason: str, now: float) -> None:
         """Lead no longer: nothing that waits for an acknowledgement may be answered as done (G4)."""
@@ -379,13 +380,11 @@ class Member:
         self.out += [PeerSend(to=other, message=message) for other in self.role.others]
 
     def _note_links(self, now: float) -> None:
-        """The connection lines of the debug log (T14), whenever somebody was heard or silence has told something."""
+        """Whom this node hears; a master writes it down (T14), and it alone (T6)."""
         self._links_change_at = self.membership.next_change_at(now)
-        up = self.membership.up(now)
-        if up != self._up:
-            self.out += [DebugLine(text=f"Connected to {self._host(other)}") for other in up if other not in self._up]
-            self.out += [DebugLine(text=f"Lost connection to {self._host(other)}") for other in self._up if other not in up]
-            self._up = up
+        self._up = self.membership.up(now)
+        if self.stance in REIGNING:
+            self.out += self._link_log.note(self._up)
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 
@@ -395,6 +394,3 @@ class Member:
     def _halt(self, reason: str) -> None:
         self._turn(Turn.HALT)
         self.halt = Halt(reason=reason)
-
-    def _host(self, role: Role) -> str:
-        return self._config.triad[list(Role).index(role)].partition("@")[2]

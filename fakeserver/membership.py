@@ -100,6 +100,10 @@ class Membership:
         """The nodes that were heard within E (T10)."""
         return tuple([role for role, each in self.neighbours.items() if now < each.heard_at + self.failover_s])
 
+    def was_heard(self, role: Role) -> bool:
+        """Whether this node was ever heard."""
+        return self.neighbours[role].heard_at != LONG_AGO
+
     def heard_lately(self, role: Role, now: float) -> bool:
         """Whether this node was heard in the last two intervals."""
         return now < self.neighbours[role].heard_at + LATELY_INTERVALS * self.heartbeat_s

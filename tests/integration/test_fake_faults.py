@@ -367,8 +367,8 @@ def test_a_cut_between_the_two_candidates_leaves_the_sitting_master(triad: FakeT
     """F, partition; T8: the pair of the master serves on, and the other hears of it through the tertiary."""
     triad.partition("primary", "secondary")
     lost = {"Lost connection to 127.0.0.1"}
-    before = len(triad.secondary.log_lines())
-    wait_for(lambda: any(line.split(" ", 2)[2] in lost for line in triad.secondary.log_lines()[before:]), "the secondary misses the primary")
+    before = len(triad.primary.log_lines())
+    wait_for(lambda: any(line.split(" ", 2)[2] in lost for line in triad.primary.log_lines()[before:]), "the primary misses the secondary")
     assert [node.is_master for node in triad.nodes] == [True, False, False]
     assert take(triad.primary)[0] == 201
     assert take(triad.secondary)[0] == 421

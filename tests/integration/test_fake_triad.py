@@ -148,12 +148,13 @@ def test_a_place_in_line_survives_the_master() -> None:
         assert [stand(triad.secondary, name)[0] for name in (second, first)] == [202, 201]
 
 
-def test_the_report_log_goes_on_at_the_new_master(tmp_path: Path) -> None:
-    """T6, T14: a file beside the debug log, written by whoever is master; `report()` gives the triad's, in order."""
+def test_both_logs_go_on_at_the_new_master(tmp_path: Path) -> None:
+    """T6, T14: written by whoever is master, and by nobody else; `report()` gives the triad's, in order."""
     name = str(uuid.uuid4())
     with FakeTriad(features={"X": 1}, state_dir=tmp_path) as triad:
         triad.wait_until_serving(LIMIT_S)
         take_seat(triad.primary, name)
+        assert triad.secondary.log_lines() == ()
         triad.primary.kill()
         take_seat(triad.secondary, name, after_term=1)
         ask(triad.secondary, "DELETE", f"/v1/checkouts/{name}")
@@ -162,7 +163,9 @@ def test_the_report_log_goes_on_at_the_new_master(tmp_path: Path) -> None:
             ("secondary", event) for event in ("CONNECTED", "IN")
         ]
         assert [line["id"] for line in lines if "id" in line] == [name, name]
-        assert triad.tertiary.report() == ()
+        assert triad.tertiary.report() == triad.tertiary.log_lines() == ()
+        words = [line.split(" ", 2)[2] for line in triad.secondary.log_lines()]
+        assert words[:3] == ["Lost connection to 127.0.0.1", "Connected to 127.0.0.1", "CONNECTED, master is 127.0.0.1"]
     assert len((tmp_path / "secondary" / "report.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 

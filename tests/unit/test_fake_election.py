@@ -577,13 +577,53 @@ def test_a_primary_whose_wait_is_over_is_the_quicker_one_even_when_it_is_late() 
     assert triad.run_until_serving(1.0) is PRIMARY
 
 
-def test_only_the_master_writes_what_was_granted() -> None:
-    """T6, T14."""
+def lines_of(triad: VirtualTriad, role: Role) -> list[str]:
+    """What this node has written into its debug log."""
+    return [text for _, by, text in triad.lines if by is role]
+
+
+def test_only_the_master_writes_a_log() -> None:
+    """T6, T14: what it grants, whom it hears; the next one goes on where it takes over, and the others write nothing, whatever they see."""
     triad = serving_triad()
     triad.ask(PRIMARY, checkout("a"))
     triad.run(0.5)
-    assert [(role, text) for _, role, text in triad.lines if text.startswith("OUT")] == [(PRIMARY, "OUT: RISK ann@pc7")]
-    assert (SECONDARY, "CONNECTED, master is lic1") in [(role, text) for _, role, text in triad.lines]
+    began = ["Connected to lic2", "Connected to lic3", "CONNECTED, master is lic1"]
+    assert [sorted(lines_of(triad, PRIMARY)[:2]), *lines_of(triad, PRIMARY)[2:]] == [began[:2], began[2], "OUT: RISK ann@pc7"]
+    assert lines_of(triad, SECONDARY) == lines_of(triad, TERTIARY) == []
+    triad.crash(PRIMARY)
+    triad.run(2.0)
+    assert lines_of(triad, SECONDARY)[:3] == ["Lost connection to lic1", "Connected to lic3", "CONNECTED, master is lic2"]
+    assert lines_of(triad, TERTIARY) == []
+
+
+def test_a_master_that_is_cut_off_writes_whom_it_lost_and_then_nothing() -> None:
+    """T6, T14: and what it sees afterwards, as one among others, is not for its log."""
+    triad = serving_triad(primary_is_master=False)
+    triad.isolate(PRIMARY)
+    before = len(lines_of(triad, PRIMARY))
+    triad.run(2.0)
+    assert lines_of(triad, PRIMARY)[before:] == ["Lost connection to lic2", "Lost connection to lic3", "Lost quorum"]
+    triad.heal()
+    triad.run(2.0)
+    assert triad.serving() == [SECONDARY]
+    assert len(lines_of(triad, PRIMARY)) == before + 3
+
+
+def test_a_master_tells_of_each_connection_that_changes() -> None:
+    """T14: lost once and found once; and of one that was never there nothing."""
+    triad = VirtualTriad()
+    triad.start(PRIMARY)
+    triad.start(SECONDARY)
+    assert triad.run_until_serving(5.0) is PRIMARY
+    triad.run(2.0)
+    assert lines_of(triad, PRIMARY) == ["Connected to lic2", "CONNECTED, master is lic1"]
+    triad.start(TERTIARY)
+    triad.run(0.5)
+    triad.pause(TERTIARY)
+    triad.run(2.0)
+    triad.thaw(TERTIARY)
+    triad.run(0.5)
+    assert lines_of(triad, PRIMARY)[2:] == ["Connected to lic3", "Lost connection to lic3", "Connected to lic3"]
 
 
 def test_a_hint_comes_with_the_term_of_its_master_also_by_hearsay() -> None:
