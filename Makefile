@@ -77,10 +77,11 @@ compare: $(READY)
 	@$(BIN)/python -m tests.compare $(ROUNDS:%=--rounds %) $(EPISODES:%=--kills %) $(EPISODES:%=--freezes %) $(SEED:%=--seed %)
 
 # SECONDS=60 or HISTORIES=40000 says how much, SEED=7 where to begin. With EPISODES=300 real processes are then killed, frozen and cut off
-# so many times, and FAILOVERS=50 times each in the five ways in which a master is lost.
+# so many times, and FAILOVERS=50 times each in the five ways in which a master is lost; a number that is none is told before the simulation begins.
 FAILOVERS ?= 50
 
 prove: $(READY)
+	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) --failovers $(FAILOVERS) $(SEED:%=--seed %) --help >/dev/null)
 	@$(BIN)/python -m tests.simulation.prove $(SECONDS:%=--seconds %) $(HISTORIES:%=--histories %) $(SEED:%=--seed %)
 	@$(if $(EPISODES),$(BIN)/python -m tests.chaos --episodes $(EPISODES) --failovers $(FAILOVERS) $(SEED:%=--seed %))
 
