@@ -7,6 +7,7 @@ for itself.  A loop that takes no turn is frozen as a process is by SIGSTOP: the
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import selectors
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 
 Waiting: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """Windows has no poll(); elsewhere select() knows no descriptor above 1023."""
+
+log = logging.getLogger("fakeserver")
 
 NESTS = hasattr(selectors.DefaultSelector, "fileno")  # epoll and kqueue have a descriptor that can be waited for itself
 
@@ -183,7 +186,10 @@ class Conductor:
         due_s = min((player.due_s for player in up), default=math.inf)
         ready = self._wait(up, None if due_s == math.inf else max(due_s - time.monotonic(), 0.0))
         while self._given:
-            self._given.popleft()()
+            try:
+                self._given.popleft()()
+            except Exception:  # a defect of this package, which must not end the other nodes
+                log.exception("what a node was told failed")
         for player in up:
             if not player.is_held and (player in ready or player.due_s <= time.monotonic()) and not player.take_turn():
                 self._players.remove(player)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fakeserver import FakeTriad, FakeTriadError
+from fakeserver import FakeTriad, FakeTriadError, house
 from fakeserver.clock import now_s
 from fakeserver.process import bound
 from palclient import Client
@@ -200,6 +200,16 @@ def test_an_order_waits_for_nothing(triad: FakeTriad, monkeypatch: pytest.Monkey
     process._conductor.put(lambda: due_s.append(process._life._player.due_s))
     assert process.hear(number)["body"]["role"] == "tertiary"
     assert (woken[0], due_s) == (0, [0.0])
+
+
+def test_a_reset_after_which_nobody_serves_says_so(triad: FakeTriad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Api, ``reset``: a node serves when it returns; where none does in time, that is told, and the next reset may succeed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(house, "SETTLE_LIMIT_S", 0.0)
+        with pytest.raises(FakeTriadError, match="did not come to an agreement within 0 s after a reset"):
+            triad.reset()
+    triad.reset()
+    assert triad.primary.is_master
 
 
 def asked_for_status(connection: http.client.HTTPConnection) -> None:

@@ -244,6 +244,18 @@ def test_an_error_ends_one_loop_alone_and_is_told() -> None:
     assert other.error is None
 
 
+def test_what_is_called_and_fails_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and what was put behind it is done."""
+
+    async def last() -> None:
+        await asyncio.sleep(0)
+
+    with conducting() as conductor:
+        conductor.put(lambda: 1 // 0)
+        Part(conductor, last()).wait()
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_closing_ends_all_loops_also_one_that_is_held() -> None:
     """What runs there is cancelled, and gets its ``finally``."""
     cleared: list[str] = []
