@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.chaos.verdict import CHECKERS, Violation
 from tests.simulation.prove import at_least, progress
 
 DEFAULT_EPISODES = 36
+NOTHING = Reading(0, 0, 0)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,32 +37,51 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="of all dice (default 1)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"which, of {', '.join(KINDS)}")
-    parser.add_argument("--clients", type=at_least(1), default=len(CREW), help=f"processes, on threads and on asyncio in turn (default {len(CREW)})")
+    parser.add_argument(
+        "--clients",
+        type=at_least(1),
+        default=None,
+        help=f"processes, on threads and on asyncio in turn (default {len(CREW)}, and one in the table, which is about the client's share and not the machine's)",
+    )
     parser.add_argument("--json", action="store_true", help="print figures and violations as one JSON object instead of tables")
     options = parser.parse_args(argv)
     kinds = [kind for kind in options.kinds.split(",") if kind]
     if strangers := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"there is no {strangers[0]!r}; there are {', '.join(KINDS)}")
     folder, began = Path(tempfile.mkdtemp(prefix="palclient-chaos-")), time.monotonic()
-    with Run(options.seed, folder, crew=list(islice(cycle(CREW), options.clients))) as run:
-        mixed = list(islice(deck(options.seed, kinds), options.episodes))
-        losses = list(islice(deck(options.seed, FAILOVERS), options.failovers * len(FAILOVERS)))
-        outcomes = list(played(run, mixed + losses))
-        grown = [Violation("grows", text) for text in run.gauges.grown()]
-        most = run.gauges.most()
+    mixed = list(islice(deck(options.seed, kinds), options.episodes))
+    losses = list(islice(deck(options.seed, FAILOVERS), options.failovers * len(FAILOVERS)))
+    parts = {
+        "episodes": part(options.seed, folder / "episodes", options.clients or len(CREW), mixed),
+        "failovers": part(options.seed, folder / "failovers", options.clients or 1, losses),
+    }
+    complaints = [line for each in parts.values() for line in told(each.outcomes, each.grown)]
     show = show_json if options.json else show_tables
-    show(
-        options.seed,
-        time.monotonic() - began,
-        {"episodes": outcomes[: len(mixed)], "failovers": outcomes[len(mixed) :]},
-        most,
-        list(told(outcomes, grown)),
-    )
-    if grown or any(outcome.violations for outcome in outcomes):
+    show(options.seed, time.monotonic() - began, parts, complaints)
+    if complaints:
         print(f"what the clients wrote down is kept in {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Episodes with one crew: what came of them, the most that a process of theirs grew by, and what of that is a violation."""
+
+    outcomes: Sequence[Outcome] = ()
+    most: Reading = NOTHING
+    grown: Sequence[Violation] = ()
+
+
+def part(seed: int, folder: Path, clients: int, kinds: Sequence[str]) -> Part:
+    """Play these, with so many client processes."""
+    if not kinds:
+        return Part()
+    folder.mkdir()
+    with Run(seed, folder, crew=list(islice(cycle(CREW), clients))) as run:
+        outcomes = tuple(played(run, kinds))
+        return Part(outcomes=outcomes, most=run.gauges.most(), grown=tuple(Violation("grows", text) for text in run.gauges.grown()))
 
 
 def played(run: Run, kinds: Sequence[str]) -> Iterator[Outcome]:
@@ -77,22 +97,25 @@ def played(run: Run, kinds: Sequence[str]) -> Iterator[Outcome]:
     progress(None, "")
 
 
-def show_tables(seed: int, took_s: float, parts: Mapping[str, Sequence[Outcome]], most: Reading, complaints: Sequence[str]) -> None:
+def show_tables(seed: int, took_s: float, parts: Mapping[str, Part], complaints: Sequence[str]) -> None:
     """For people."""
-    print(f"{sum(map(len, parts.values()))} episodes in {took_s:.0f} s, seed {seed}")
-    for name, outcomes in parts.items():
-        if outcomes:
+    print(f"{sum(len(each.outcomes) for each in parts.values())} episodes in {took_s:.0f} s, seed {seed}")
+    for name, each in parts.items():
+        if each.outcomes:
             print(f"\n{name}\n{HEAD}")
-            print("\n".join(row.line() for row in figures(outcomes)))
+            print("\n".join(row.line() for row in figures(each.outcomes)))
             print(FOOT)
-    print(f"\nmost that a process grew by: {most.descriptors} descriptors, {most.threads} threads, {most.memory_kib / 1024:.1f} MiB")
-    print("\n".join(complaints) or "no violation")
+            print(
+                f"most that a process grew by: {each.most.descriptors} descriptors, {each.most.threads} threads, {each.most.memory_kib / 1024:.1f} MiB"
+            )
+    print(f"\n{chr(10).join(complaints) or 'no violation'}")
 
 
-def show_json(seed: int, took_s: float, parts: Mapping[str, Sequence[Outcome]], most: Reading, complaints: Sequence[str]) -> None:
+def show_json(seed: int, took_s: float, parts: Mapping[str, Part], complaints: Sequence[str]) -> None:
     """For programs."""
-    rows = {name: [asdict(row) for row in figures(outcomes)] for name, outcomes in parts.items()}
-    print(json.dumps({"seed": seed, "took_s": took_s, **rows, "grew_most": asdict(most), "violations": list(complaints)}, indent=1))
+    rows = {name: [asdict(row) for row in figures(each.outcomes)] for name, each in parts.items()}
+    most = {name: asdict(each.most) for name, each in parts.items()}
+    print(json.dumps({"seed": seed, "took_s": took_s, **rows, "grew_most": most, "violations": list(complaints)}, indent=1))
 
 
 def told(outcomes: Sequence[Outcome], grown: Sequence[Violation]) -> Iterator[str]:
