@@ -21,9 +21,34 @@ from typing import Any
 Waiting: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """Windows has no poll(); elsewhere select() knows no descriptor above 1023."""
 
+CLOSE_LIMIT_S = 5.0  # it takes a millisecond
+RESOLUTION_S = time.get_clock_info("monotonic").resolution
+
 log = logging.getLogger("fakeserver")
 
 NESTS = hasattr(selectors.DefaultSelector, "fileno")  # epoll and kqueue have a descriptor that can be waited for itself
+
+
+class News:
+    """What one thread tells others, once.  Whoever is interrupted while waiting for it leaves nothing locked, as could happen with an Event or a Future."""
+
+    def __init__(self) -> None:
+        self._is_coming = threading.Lock()
+        self._is_coming.acquire()
+        self.is_told = False
+        self.value: Any = None
+
+    def tell(self, value: object = None) -> None:
+        """Let all go on who wait; what is told a second time is not heard."""
+        if not self.is_told:
+            self.value, self.is_told = value, True
+            self._is_coming.release()
+
+    def wait(self, limit_s: float) -> bool:
+        """Whether it is told within ``limit_s`` seconds."""
+        if not self.is_told and self._is_coming.acquire(timeout=limit_s):
+            self._is_coming.release()  # for the next one
+        return self.is_told
 
 
 class Gate(selectors.DefaultSelector):
@@ -46,7 +71,8 @@ class Gate(selectors.DefaultSelector):
             return super().select(timeout)
         self.end_turn()
         found = super().select(0)
-        self.idle_s = 0.0 if found else timeout
+        is_busy = found or (timeout is not None and timeout <= RESOLUTION_S)  # asyncio does in this turn what is due within the clock's resolution
+        self.idle_s = 0.0 if is_busy else timeout
         return found
 
 
@@ -96,10 +122,10 @@ class Player:
         self.due_s = float("inf") if idle_s is None else time.monotonic() + idle_s
         return not self._task.done()
 
-    def hold(self, held: threading.Event) -> None:
+    def hold(self, held: News) -> None:
         """As ``Conductor.hold``."""
         self.is_held = True
-        held.set()
+        held.tell()
 
     def release(self) -> None:
         """As ``Conductor.release``; the next turn comes whether or not there is something to do."""
@@ -115,12 +141,12 @@ class Player:
 
 
 class Conductor:
-    """One thread, and the loops that take turns on it.  ``close`` ends it; every other call is for any thread, and waits for nothing."""
+    """One thread, from ``start`` to ``close``, and the loops that take turns on it.  Every other call is for any thread, and waits for nothing."""
 
     def __init__(self) -> None:
         self._given: deque[Callable[[], object]] = deque()
         self._players: list[Player] = []
-        self._is_closing = False
+        self._is_closing = self.is_closed = False
         self._ear, self._mouth = socket.socketpair()
         self._ear.setblocking(False)
         self._mouth.setblocking(False)
@@ -128,15 +154,18 @@ class Conductor:
         self._waiting.register(self._ear, selectors.EVENT_READ)
         self._watched: list[tuple[int, int, Player]] = []
         self._thread = threading.Thread(target=self._conduct, name="fakeserver nodes", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         self._thread.start()
 
     def add(self, player: Player) -> None:
         """Let a loop take part, with ``wake`` to follow."""
         self.put(lambda: self._players.append(player))
 
-    def hold(self, player: Player) -> threading.Event:
-        """Give this loop no turn any more.  The result is set when none is under way."""
-        held = threading.Event()
+    def hold(self, player: Player) -> News:
+        """Give this loop no turn any more.  The result is told when none is under way."""
+        held = News()
         self.call(lambda: player.hold(held))
         return held
 
@@ -155,18 +184,21 @@ class Conductor:
 
     def wake(self) -> None:
         """Have done what was put, if there is any left."""
-        if not self._given:
-            return
-        with suppress(OSError):  # it has been woken often enough
-            self._mouth.send(b"!")
+        if self.is_closed:
+            self._do_given()
+        elif self._given:
+            with suppress(OSError):  # it has been woken often enough
+                self._mouth.send(b"!")
+
+    def wait(self, news: News, limit_s: float) -> bool:
+        """Whether this is told within ``limit_s`` seconds; on the conductor's own thread, where it could not be told meanwhile, whether it is."""
+        return news.is_told if threading.current_thread() is self._thread else news.wait(limit_s)
 
     def close(self) -> None:
         """End the thread, and all loops with it."""
         self.call(self._last_call)
-        self._thread.join()
-        self._waiting.close()
-        self._ear.close()
-        self._mouth.close()
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_LIMIT_S)
 
     # --- on its thread --------------------------------------------------------------------------------------------------------------
 
@@ -180,20 +212,28 @@ class Conductor:
         finally:
             for player in self._players:
                 player.end()
+            self.is_closed = True
+            self._do_given()
+            self._waiting.close()
+            self._ear.close()
+            self._mouth.close()
 
     def _conduct_once(self) -> None:
         up = [player for player in self._players if not player.is_held]
         due_s = min((player.due_s for player in up), default=math.inf)
         ready = self._wait(up, None if due_s == math.inf else max(due_s - time.monotonic(), 0.0))
+        self._do_given()
+        for player in up:
+            if not player.is_held and (player in ready or player.due_s <= time.monotonic()) and not player.take_turn():
+                self._players.remove(player)
+                player.end()
+
+    def _do_given(self) -> None:
         while self._given:
             try:
                 self._given.popleft()()
             except Exception:  # a defect of this package, which must not end the other nodes
                 log.exception("what a node was told failed")
-        for player in up:
-            if not player.is_held and (player in ready or player.due_s <= time.monotonic()) and not player.take_turn():
-                self._players.remove(player)
-                player.end()
 
     def _wait(self, players: Iterable[Player], limit_s: float | None) -> set[Player]:
         """Wait until something comes for one of these, or is given; those for whom it came."""

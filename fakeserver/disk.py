@@ -85,8 +85,7 @@ class Disk:
             "may_lack_records": ballot.may_lack_records,
         }
         content = _line(fields, width=BALLOT_BYTES)
-        if self._lasting or self.ballot is None or len(content) != len(_line(None, width=BALLOT_BYTES)):
-            self._close_ballot()
+        if self._lasting or self.ballot is None:
             self._replace(BALLOT, content, flush=self._lasting)
         else:
             self._overwrite_ballot(content)
@@ -144,6 +143,10 @@ class Disk:
         self._need_room()
         if self._ballot is None:
             self._ballot = open(self._folder / BALLOT, "r+b", buffering=0)  # noqa: SIM115 - it stays open for the node's life
+        if os.fstat(self._ballot.fileno()).st_size != len(content):
+            self._close_ballot()
+            self._replace(BALLOT, content, flush=self._lasting)
+            return
         self._ballot.seek(0)
         _write(self._ballot, content)
 

@@ -182,4 +182,5 @@ def _maker_of_insiders(stack: ExitStack) -> Callable[[Settings, Port], AnyNode]:
 
     conductor = Conductor()
     stack.callback(conductor.close)
+    conductor.start()
     return partial(NodeInside, conductor=conductor)

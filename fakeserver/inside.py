@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError as OrderCancelled
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from fakeserver.conductor import Conductor, Player
+from fakeserver.conductor import Conductor, News, Player
 from fakeserver.faults import Fault
 from fakeserver.process import ORDER_LIMIT_S, SIGNAL_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S, FakeTriadError, Port, bound
 from fakeserver.settings import Settings, named
@@ -44,7 +41,7 @@ class NodeInside:
         self._conductor = conductor
         self._life: Life | None = None
         self._numbers = count(1)
-        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._answers: dict[int, News] = {}
 
     @property
     def is_running(self) -> bool:
@@ -63,6 +60,8 @@ class NodeInside:
 
     def launch(self, faults: Sequence[Fault] = ()) -> None:
         """Start the node, without waiting for it: ``wait_ready`` does."""
+        if self._conductor.is_closed:
+            raise FakeTriadError("This triad is closed; its nodes cannot be started any more.")
         self._answers.clear()
         self._wait_end(SIGNAL_LIMIT_S)
         listener = self._port.hand_over() or bound(*self._port.address)
@@ -72,7 +71,7 @@ class NodeInside:
         """Wait until the node answers.  Raises FakeTriadError with its own words when it refuses to start."""
         life = self._living()
         self._conductor.wake()
-        if not life.ready.wait(START_LIMIT_S):
+        if not self._conductor.wait(life.ready, START_LIMIT_S):
             raise FakeTriadError(f"The {self.settings.role} did not start within {START_LIMIT_S:g} s.")
         if life.orders is None:
             raise FakeTriadError(life.last_words or f"The {self.settings.role} at {named(self.settings.address)} did not start.")
@@ -92,14 +91,15 @@ class NodeInside:
     def hear(self, number: int, *, limit_s: float = ORDER_LIMIT_S) -> dict[str, Any]:
         """As ``NodeProcess.hear``."""
         self._conductor.wake()
-        try:
-            return self._answers.pop(number).result(limit_s)
-        except OrderCancelled as error:
-            raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip()) from error
-        except TimeoutError as error:
-            raise FakeTriadError(f"The {self.settings.role} did not do in time what it was ordered to.") from error
-        except OSError as error:
-            raise ValueError(str(error)) from error
+        answer = self._answers.pop(number)
+        if not self._conductor.wait(answer, limit_s):
+            raise FakeTriadError(f"The {self.settings.role} did not do in time what it was ordered to.")
+        if answer.value is None:
+            raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip())
+        if isinstance(answer.value, BaseException):
+            raise answer.value
+        done: dict[str, Any] = answer.value
+        return done
 
     def strike(self) -> None:
         """End it without a goodbye, also when it is frozen, without waiting."""
@@ -147,12 +147,12 @@ class Life:
 
     def __init__(self, settings: Settings, listener: socket.socket, faults: Sequence[Fault], *, conductor: Conductor) -> None:
         self.settings = settings
-        self.ready = threading.Event()
+        self.ready = News()
         self.orders: Orders | None = None
         self.last_words = ""
         self._listener = listener
         self._faults = faults
-        self._ended = threading.Event()
+        self._ended = News()
         self._is_struck = False
         self._under_way: set[asyncio.Task[dict[str, object]]] = set()
         self._conductor = conductor
@@ -163,7 +163,7 @@ class Life:
     @property
     def is_alive(self) -> bool:
         """Whether it goes on; a node that was struck and has not ended yet does not."""
-        return not self._ended.is_set() and not self._is_struck
+        return not self._ended.is_told and not self._is_struck
 
     @property
     def is_frozen(self) -> bool:
@@ -172,11 +172,14 @@ class Life:
 
     # --- from other threads ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, orders: Orders, words: dict[str, object]) -> Future[dict[str, object]]:
-        """Give an order, which is obeyed when the conductor is woken; a frozen node obeys when it goes on.  Raises FakeTriadError when it has ended."""
-        if self._ended.is_set():
+    def begin(self, orders: Orders, words: dict[str, object]) -> News:
+        """Give an order, which is obeyed when the conductor is woken; a frozen node obeys when it goes on.  Raises FakeTriadError when it has ended.
+
+        What is told is the answer, the error instead, or None if the node ends before.
+        """
+        if self._ended.is_told:
             raise FakeTriadError(f"The {self.settings.role} has ended. {self.last_words}".rstrip())
-        answer: Future[dict[str, object]] = Future()
+        answer = News()
         self._conductor.put(partial(self._obey, orders, words, answer))
         return answer
 
@@ -193,7 +196,7 @@ class Life:
 
     def freeze(self) -> None:
         """Let it take no turn any more; when this returns, none is under way."""
-        if not self._conductor.hold(self._player).wait(SIGNAL_LIMIT_S):
+        if not self._conductor.wait(self._conductor.hold(self._player), SIGNAL_LIMIT_S):
             raise FakeTriadError(f"The {self.settings.role} could not be frozen within {SIGNAL_LIMIT_S:g} s.")
 
     def thaw(self) -> None:
@@ -202,7 +205,7 @@ class Life:
 
     def wait_end(self, limit_s: float) -> bool:
         """Whether it ends within ``limit_s`` seconds."""
-        return self._ended.wait(limit_s)
+        return self._conductor.wait(self._ended, limit_s)
 
     # --- on the conductor's thread --------------------------------------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class Life:
                 self._listener,
                 line=None,
                 faults=self._faults,
-                when_ready=self.ready.set,
+                when_ready=self.ready.tell,
                 when_staged=self._staged,
                 die=self._drop_dead,
             ),
@@ -241,27 +244,25 @@ class Life:
         if error is not None:
             log.error("the node ended", exc_info=error)
             self.last_words = f"The node failed ({error}); this is a defect of the fake server."
-        self._ended.set()
-        self.ready.set()
+        self._ended.tell()
+        self.ready.tell()
 
-    def _obey(self, orders: Orders, words: dict[str, object], answer: Future[dict[str, object]]) -> None:
+    def _obey(self, orders: Orders, words: dict[str, object], answer: News) -> None:
         """Let the loop carry an order out as the next thing that it does."""
-        if self._ended.is_set():
-            answer.cancel()
+        if self._ended.is_told:
+            answer.tell()
             return
         task = self._player.loop.create_task(orders.obey(words), name=f"order {words['order']}")
         self._under_way.add(task)
         task.add_done_callback(partial(self._obeyed, answer))
         self._player.due_s = 0.0
 
-    def _obeyed(self, answer: Future[dict[str, object]], task: asyncio.Task[dict[str, object]]) -> None:
+    def _obeyed(self, answer: News, task: asyncio.Task[dict[str, object]]) -> None:
         self._under_way.discard(task)
-        if task.cancelled():
-            answer.cancel()
-        elif error := task.exception():
-            answer.set_exception(error)
-        else:
-            answer.set_result(task.result())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OSError):
+            error = ValueError(str(error))
+        answer.tell(None if task.cancelled() else error or task.result())
 
     def _staged(self, orders: Orders) -> None:
         self.orders = orders

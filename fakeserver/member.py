@@ -66,7 +66,8 @@ class Member:
     def watch_lease(self, now: float) -> None:
         """The first thing in every event: a master whose lease is over, however long it slept, stops before it does anything else (E5)."""
         if self.stance in REIGNING and now >= self.lease_until:
-            self.out += self._link_log.end(self.membership, now)
+            if now < self.lease_until + self._config.heartbeat_s / 2:  # else it has slept, and another may write by now (T6)
+                self.out += self._link_log.end(self.membership, now)
             self._step_down("no second node has acknowledged a heartbeat for too long", now)
         elif self.stance is Stance.BARRIER and now >= self._barrier_until:
             self._step_down("no second node took the table of the barrier", now)

@@ -61,6 +61,7 @@ class Node:
         self._known_term = 0  # the highest of a master that this node knew of, be it by hearsay
         self._expired: frozenset[str] = frozenset()
         self._rules = _rules(config, config.options)
+        self._forget_at = now
         self._dead_s = policy.held_s(max(config.ttl_s, policy.DEAD_S))
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
@@ -77,6 +78,9 @@ class Node:
         self._take(event, now)
         self._member.do_due(now)
         self._attend_clients(now)
+        if now >= self._forget_at:
+            self._forget_at = now + self.config.heartbeat_s
+            self._member.ledger.table.forget_dead(before=now - self._dead_s)
         self._member.replicate(now)
         self.wake_at = min(self._member.wake_at, self._parking.next_end, self._held.next_end, self._next_expiry())
         effects = (*self._member.out, self._member.halt) if self._member.halt else tuple(self._member.out)
@@ -103,8 +107,8 @@ class Node:
                 self._rules = _rules(self.config, event.options)
                 if self._desk:
                     self._desk.rules = self._rules
-            case Tick():  # there is one a heartbeat at least
-                self._member.ledger.table.forget_dead(before=now - self._dead_s)
+            case Tick():
+                pass
             case _:
                 raise ValueError(f"a question came as an answer, or the other way round: {event}")
 

@@ -212,6 +212,17 @@ def test_a_reset_after_which_nobody_serves_says_so(triad: FakeTriad, monkeypatch
     assert triad.primary.is_master
 
 
+def test_a_closed_triad_starts_no_node_and_keeps_no_port() -> None:
+    """As long as it is closed, everything about it returns at once."""
+    with FakeTriad(features={"X": 2}, in_process=True) as triad:
+        triad.wait_until_serving(LIMIT_S)
+    for node in triad.nodes:
+        with pytest.raises(FakeTriadError, match="is closed"):
+            node.restart()
+        node.kill()
+        bound(node.host, node.port).close()
+
+
 def asked_for_status(connection: http.client.HTTPConnection) -> None:
     """One request, and the connection stays."""
     connection.request("GET", "/v1/status")

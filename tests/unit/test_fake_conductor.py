@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from fakeserver import conductor as module
-from fakeserver.conductor import Conductor, Player, TurnLoop
+from fakeserver.conductor import Conductor, News, Player, TurnLoop
 
 LIMIT_S = 10.0
 
@@ -47,6 +51,7 @@ def conducting() -> Iterator[Conductor]:
     """A conductor that leaves nothing behind."""
     before = threading.active_count()
     conductor = Conductor()
+    conductor.start()
     try:
         yield conductor
     finally:
@@ -254,6 +259,77 @@ def test_what_is_called_and_fails_ends_nobody(caplog: pytest.LogCaptureFixture) 
         conductor.put(lambda: 1 // 0)
         Part(conductor, last()).wait()
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("line", range(1, 4))
+def test_whoever_is_interrupted_while_waiting_leaves_nothing_locked(line: int) -> None:
+    """Ctrl-C at any line of the wait: the conductor, which tells, and all its nodes, would stand still for ever."""
+    news = News()
+    lines = count(1)
+
+    def interrupt(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code is News.wait.__code__ and event == "line" and next(lines) == line:
+            raise KeyboardInterrupt
+        return interrupt
+
+    teller = threading.Timer(0.02, news.tell)
+    teller.start()
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with suppress(KeyboardInterrupt):
+            news.wait(LIMIT_S)
+    finally:
+        sys.settrace(before)
+    teller.join(LIMIT_S)
+    assert not teller.is_alive()
+    assert news.wait(LIMIT_S)
+
+
+def test_what_is_told_is_told_to_all_and_once() -> None:
+    """Several may wait, before and after."""
+    news = News()
+    assert not news.wait(0.0)
+    with ThreadPoolExecutor(3) as pool:
+        heard = [pool.submit(news.wait, LIMIT_S) for _ in range(3)]
+        news.tell("first")
+        news.tell("second")
+        assert [each.result() for each in heard] == [True] * 3
+    assert (news.wait(0.0), news.value) == (True, "first")
+
+
+def test_closing_on_its_own_thread_waits_for_nothing() -> None:
+    """Where an owner in a circle of references is swept up, by whatever thread that is."""
+    conductor = Conductor()
+    conductor.start()
+    waited: list[bool] = []
+    closed = News()
+    conductor.put(lambda: waited.append(conductor.wait(News(), LIMIT_S)))
+    conductor.put(conductor.close)
+    conductor.call(closed.tell)
+    assert closed.wait(LIMIT_S)
+    conductor._thread.join(LIMIT_S)
+    assert (waited, conductor.is_closed) == ([False], True)
+
+
+def test_what_is_put_when_the_thread_has_ended_is_done_by_whoever_wakes_it() -> None:
+    """An order that comes as the triad is closed is answered."""
+    calls: list[str] = []
+    with conducting() as conductor:
+        pass
+    conductor.call(lambda: calls.append("late"))
+    assert calls == ["late"]
+
+
+def test_what_falls_due_within_the_clocks_resolution_is_not_overslept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifteen milliseconds on Windows: asyncio calls in this turn what is due by then."""
+    loop = TurnLoop()
+    try:
+        loop.call_later(1.0, lambda: None)
+        monkeypatch.setattr(module, "RESOLUTION_S", 2.0)
+        assert loop.take_turn() == 0.0
+    finally:
+        loop.close()
 
 
 def test_closing_ends_all_loops_also_one_that_is_held() -> None:

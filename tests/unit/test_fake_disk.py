@@ -46,6 +46,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("lasting", [True, False])
+def test_a_ballot_may_be_longer_or_shorter_than_the_one_before(tmp_path: Path, *, lasting: bool) -> None:
+    """E7: it is written over the old one only where it covers it to the last byte."""
+    cluster = "c" * 400
+    with closing(Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=lasting)) as own:
+        own.load()
+        for term, voted_for in ((1, None), (2, Role.SECONDARY), (3, None), (4, Role.PRIMARY)):
+            own.save_ballot(replace(BALLOT, cluster=cluster, term=term, voted_for=voted_for))
+            own.rewrite([FREE])
+            with closing(Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=lasting)) as again:
+                ballot = again._load_ballot()
+            assert ballot is not None
+            assert (ballot.term, ballot.voted_for) == (term, voted_for)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
 def test_the_state_of_another_node_of_the_cluster_is_refused(tmp_path: Path, *, lasting: bool) -> None:
     """Issue, bad input: two folders that were swapped would give each node a vote that it never cast (E1)."""
 

@@ -609,6 +609,18 @@ def test_a_master_that_is_cut_off_writes_whom_it_lost_and_then_nothing() -> None
     assert len(lines_of(triad, PRIMARY)) == before + 3
 
 
+def test_a_master_that_slept_through_its_reign_writes_nothing_of_its_end() -> None:
+    """T6: when it is thawed another may be master, and write."""
+    triad = serving_triad(primary_is_master=False)
+    before = len(lines_of(triad, PRIMARY))
+    triad.pause(PRIMARY)
+    triad.run(2.0)
+    triad.thaw(PRIMARY)
+    triad.run(1.0)
+    assert triad.serving() == [SECONDARY]
+    assert len(lines_of(triad, PRIMARY)) == before
+
+
 def test_a_master_tells_of_each_connection_that_changes() -> None:
     """T14: lost once and found once; and of one that was never there nothing."""
     triad = VirtualTriad()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fakeserver.events import Answer, Checkout, Renew, Request, Return, Usage
+from fakeserver.events import Answer, Checkout, ClientCall, Renew, Request, Return, Status, Tick, Usage
 from fakeserver.policy import CLOCK_MARGIN, DEAD_S, lease_ttl_s, poll_s, smallest_ttl_s
 from fakeserver.roles import Role
 from fakeserver.seats import first_number
@@ -365,6 +365,16 @@ def test_a_dead_id_is_forgotten_after_a_minute(triad: VirtualTriad) -> None:
     triad.run(DEAD_S)
     assert name(do(triad, A)) == "id-returned"
     triad.run(2.0)
+    assert do(triad, A).status == 201
+
+
+def test_a_busy_node_forgets_dead_ids_too(triad: VirtualTriad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where requests never end, one of them does what a timer would have done: there is no tick for minutes."""
+    handle = triad._handle
+    request = ClientCall(token=-1, request=Status())
+    monkeypatch.setattr(triad, "_handle", lambda role, event: handle(role, request if isinstance(event, Tick) else event))
+    do(triad, Return(ids=("a",)))
+    triad.run(DEAD_S + 2.0)
     assert do(triad, A).status == 201
 
 
