@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import FrameType
@@ -294,11 +294,12 @@ def test_what_is_told_is_told_to_all_and_once() -> None:
         heard = [pool.submit(news.wait, LIMIT_S) for _ in range(3)]
         news.tell("first")
         news.tell("second")
+        assert not wait(heard, timeout=LIMIT_S / 2).not_done
         assert [each.result() for each in heard] == [True] * 3
     assert (news.wait(0.0), news.value) == (True, "first")
 
 
-def test_closing_on_its_own_thread_waits_for_nothing() -> None:
+def test_closing_on_its_own_thread_waits_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Where an owner in a circle of references is swept up, by whatever thread that is."""
     conductor = Conductor()
     conductor.start()
@@ -309,16 +310,27 @@ def test_closing_on_its_own_thread_waits_for_nothing() -> None:
     conductor.call(closed.tell)
     assert closed.wait(LIMIT_S)
     conductor._thread.join(LIMIT_S)
-    assert (waited, conductor.is_closed) == ([False], True)
+    assert (waited, conductor.is_closed, caplog.text) == ([False], True, "")
 
 
 def test_what_is_put_when_the_thread_has_ended_is_done_by_whoever_wakes_it() -> None:
     """An order that comes as the triad is closed is answered."""
     calls: list[str] = []
+    begun = threading.Event()
+
+    async def stay() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            conductor.put(lambda: calls.append("as it ends"))
+
     with conducting() as conductor:
-        pass
+        Part(conductor, stay())
+        assert begun.wait(LIMIT_S)
+    assert calls == ["as it ends"]
     conductor.call(lambda: calls.append("late"))
-    assert calls == ["late"]
+    assert calls == ["as it ends", "late"]
 
 
 def test_what_falls_due_within_the_clocks_resolution_is_not_overslept(monkeypatch: pytest.MonkeyPatch) -> None:

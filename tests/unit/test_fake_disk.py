@@ -45,10 +45,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("length", range(370, 440, 5))
 @pytest.mark.parametrize("lasting", [True, False])
-def test_a_ballot_may_be_longer_or_shorter_than_the_one_before(tmp_path: Path, *, lasting: bool) -> None:
+def test_a_ballot_may_be_longer_or_shorter_than_the_one_before(tmp_path: Path, length: int, *, lasting: bool) -> None:
     """E7: it is written over the old one only where it covers it to the last byte."""
-    cluster = "c" * 400
+    cluster = "c" * length
     with closing(Disk(tmp_path, cluster=cluster, boot="b", fsync=False, lasting=lasting)) as own:
         own.load()
         for term, voted_for in ((1, None), (2, Role.SECONDARY), (3, None), (4, Role.PRIMARY)):
