@@ -163,7 +163,7 @@ def test_both_logs_go_on_at_the_new_master(tmp_path: Path) -> None:
             ("secondary", event) for event in ("CONNECTED", "IN")
         ]
         assert [line["id"] for line in lines if "id" in line] == [name, name]
-        assert triad.tertiary.report() == triad.tertiary.log_lines() == ()
+        assert (triad.tertiary.report(), triad.tertiary.log_lines()) == ((), ())
         words = [line.split(" ", 2)[2] for line in triad.secondary.log_lines()]
         assert words[:3] == ["Lost connection to 127.0.0.1", "Connected to 127.0.0.1", "CONNECTED, master is 127.0.0.1"]
     assert len((tmp_path / "secondary" / "report.jsonl").read_text(encoding="utf-8").splitlines()) == 2
