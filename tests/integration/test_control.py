@@ -254,6 +254,39 @@ def test_a_triad_by_hand_reads_its_options_again(tmp_path: Path) -> None:
     assert str(options) in err
 
 
+def test_without_a_terminal_the_end_of_the_input_is_no_reason_to_go() -> None:
+    """From other languages: who starts it with no input at all has it until SIGTERM."""
+    with by_hand() as hand:
+        assert hand.stdin is not None
+        assert hand.stdout is not None
+        hand.stdin.close()
+        hand.stdin = None
+        address = next(line for line in hand.stdout if line.startswith("Control:"))
+        port = address.rpartition(":")[2].partition("/")[0]
+        for verb in ("kill", "restart"):  # which take longer than to see that there is no input
+            assert probing.ask("127.0.0.1", int(port), "POST", f"/control/nodes/tertiary/{verb}", timeout=LIMIT_S)[0] == 200
+        hand.send_signal(signal.SIGTERM)
+        out, err = hand.communicate(timeout=LIMIT_S)
+    assert (hand.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--heartbeat", "0"], "heartbeat"),
+        (["--ttl", "0.001"], "ttl"),
+        (["--feature", "X"], "NAME=SEATS"),
+        (["--control", "65536"], "is no port"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_mistake_of_usage(words: list[str], says: str) -> None:
+    """Api, exit codes: 2, and the word that is wrong."""
+    with by_hand(*words) as hand:
+        out, err = hand.communicate(timeout=LIMIT_S)
+    assert (hand.returncode, out) == (2, "")
+    assert says in err
+
+
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("sh") is None, reason="the page is for those who have curl and a shell")
 def test_the_failover_with_curl_goes_as_the_page_says(tmp_path: Path) -> None:
     """docs/howto/failover-with-curl.md: every command of the page, in its order."""
