@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 if sys.platform == "linux":
@@ -52,6 +53,7 @@ def wall_epoch_s() -> float:
     return time.time() - now_s()
 
 
+@cache
 def boot_name() -> str:
     """What tells this run of the machine from its other runs: the kernel's boot id, or else the moment at which the clock was 0."""
     try:

@@ -282,7 +282,8 @@ class FakeTriad:
         return max(told, key=lambda pair: pair[0])[1] if told else None
 
     def _followed_master(self) -> FakeNode | None:
-        told = {node: status for node in self.nodes if "state" in (status := node.inside("/v1/status") or {})}
+        looks = [(node, node.looking_inside("/v1/status")) for node in self.nodes]
+        told = {node: status for node, look in looks if "state" in (status := look() or {})}
         masters = [node for node, status in told.items() if is_serving(status)]
         followers = [status for status in told.values() if status["state"] == "standby" and status["master"]]
         terms = {status["term"] for status in told.values()}

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,13 +116,24 @@ class FakeNode:
 
     def inside(self, path: str) -> dict[str, Any] | None:
         """As ``get``, but past all faults: what the node itself would answer.  None while it is down or frozen."""
+        return self.looking_inside(path)()
+
+    def looking_inside(self, path: str) -> Callable[[], dict[str, Any] | None]:
+        """Begin to look; the result waits for what there is to see.  Several that are begun before one is waited for cost as much as one."""
         if not self._faults and not self._process.is_near:
-            return self.get(path)
+            return partial(self.get, path)
         if not self._process.is_running or self._process.is_paused:
-            return None
+            return lambda: None
         try:
-            body: dict[str, Any] | None = self._process.order("look", path=path)["body"]
+            number = self._process.tell("look", path=path)
         except FakeTriadError:  # it has ended meanwhile
+            return lambda: None
+        return partial(self._seen, number)
+
+    def _seen(self, number: int) -> dict[str, Any] | None:
+        try:
+            body: dict[str, Any] | None = self._process.hear(number)["body"]
+        except FakeTriadError:  # as above
             return None
         return body
 
