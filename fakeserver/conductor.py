@@ -21,12 +21,11 @@ from typing import Any
 Waiting: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """Windows has no poll(); elsewhere select() knows no descriptor above 1023."""
 
+NESTS = hasattr(selectors.DefaultSelector, "fileno")  # epoll and kqueue have a descriptor that can be waited for itself
 CLOSE_LIMIT_S = 5.0  # it takes a millisecond
 RESOLUTION_S = time.get_clock_info("monotonic").resolution
 
 log = logging.getLogger("fakeserver")
-
-NESTS = hasattr(selectors.DefaultSelector, "fileno")  # epoll and kqueue have a descriptor that can be waited for itself
 
 
 class News:
@@ -110,6 +109,7 @@ class Player:
         self.is_held = False
         self.due_s = 0.0  # when its next turn is, by time.monotonic(), unless something comes before
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
+        self._runner.get_loop()  # or it would not close it
         self._main = main
         self._when_ended = when_ended
         self._task: asyncio.Task[None] | None = None
@@ -117,7 +117,7 @@ class Player:
     def take_turn(self) -> bool:
         """Let the loop do what there is to do now; whether it goes on."""
         if self._task is None:
-            self._task = self._runner.get_loop().create_task(self._main(), name="life")
+            self._task = self.loop.create_task(self._main(), name="life")
         idle_s = self.loop.take_turn()
         self.due_s = float("inf") if idle_s is None else time.monotonic() + idle_s
         return not self._task.done()
@@ -135,7 +135,6 @@ class Player:
         """Close the loop."""
         task = self._task
         error = task.exception() if task is not None and task.done() and not task.cancelled() else None
-        self._runner.get_loop()  # a runner that has none does not close it
         self._runner.close()
         self._when_ended(error if isinstance(error, Exception) else None)
 

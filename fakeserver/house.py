@@ -48,7 +48,7 @@ class House:
         require_packages()
         self._owner_pid = os.getpid()
         with ExitStack() as stack:
-            self.folder = Path(state_dir).resolve() if state_dir is not None else _passing_folder(stack)
+            self.folder = _lasting_folder(state_dir) if state_dir is not None else _passing_folder(stack)
             ports = [_port(stack, address) for address in addresses]
             make = (_maker_of_insiders if inside else _maker_of_processes)(stack)
             triad = tuple(port.address for port in ports)
@@ -151,6 +151,15 @@ def _write_fresh_state(settings: Settings, term: int) -> None:
 
 def _disk(settings: Settings) -> Disk:
     return Disk(Path(settings.folder), cluster=settings.cluster, boot=boot_name(), fsync=settings.fsync, lasting=settings.lasting, role=settings.role)
+
+
+def _lasting_folder(wanted: str | os.PathLike[str]) -> Path:
+    folder = Path(wanted).resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FakeTriadError(f"The state cannot be kept in {folder}: {error.strerror or error}.") from error
+    return folder
 
 
 def _passing_folder(stack: ExitStack) -> Path:

@@ -148,7 +148,10 @@ class Orders:
 
     async def _look(self, words: Mapping[str, Any]) -> dict[str, object]:
         """What the node itself answers to a GET, whatever stands between it and its clients."""
-        call = wire.read_call(method="GET", path=words["path"], headers=(), body=b"")
+        try:
+            call = wire.read_call(method="GET", path=words["path"], headers=(), body=b"")
+        except wire.Refused as refused:  # as a client would be
+            return {"body": self._shell.identity() | refused.body()}
         answer = await self._ask(call.request)
         return {"body": None if answer is None else dict(answer.body)}
 

@@ -110,9 +110,9 @@ def plan(wishes: Wishes) -> Plan:
 
 
 def _by_arguments(wishes: Wishes) -> _Pool:
-    features = dict(wishes.features or {})
+    features: dict[str, Any] = dict(wishes.features or {})  # whatever somebody without a type checker gave
     for feature, seats in features.items():
-        if seats < 1 or seats != int(seats):
+        if not isinstance(seats, int | float) or seats < 1 or seats != int(seats):
             raise ValueError(f"features[{feature!r}] must be a number of seats, not {seats!r}.")
     if sum(features.values()) > SEATS_LIMIT:
         raise ValueError(f"features name {sum(features.values())} seats; a fake triad holds {SEATS_LIMIT} at most.")

@@ -253,20 +253,18 @@ class Shell:
             del self._asked[token]  # it would be told at once, and its connection is not closed yet
         self.end("killed", EXIT_FAILED)
         self._turn_away(_stopping())
-        if self._timer is not None:
-            self._timer.cancel()
-        for link in self._links.values():
-            link.close()
-        self._disk.close()
-        self._recorder.close()
+        self._let_go()
 
     async def close(self) -> None:
         """End all that runs for this node."""
+        self._let_go()
+        await asyncio.sleep(0)  # in which the connections end
+
+    def _let_go(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for link in self._links.values():
             link.close()
-        await asyncio.sleep(0)  # in which the connections end
         self._disk.close()
         self._recorder.close()
 

@@ -223,6 +223,35 @@ def test_a_closed_triad_starts_no_node_and_keeps_no_port() -> None:
         bound(node.host, node.port).close()
 
 
+@pytest.mark.parametrize("in_process", [True, False])
+def test_what_a_node_refuses_is_what_is_seen_inside(*, in_process: bool) -> None:
+    """Api, ``inside``: as a client would be answered, also past a fault, and nobody waits for an answer that does not come."""
+    with FakeTriad(features={"X": 2}, in_process=in_process) as triad:
+        triad.wait_until_serving(LIMIT_S)
+        triad.primary.slow(0.001)  # or a process would be asked like a client
+        seen = triad.primary.inside("/nonsense")
+        assert seen is not None
+        assert (seen["role"], seen["status"], seen["detail"]) == ("primary", 404, "There is nothing at '/nonsense'.")
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_folder_that_cannot_be_is_told_before_anything_starts(tmp_path: Path, *, in_process: bool) -> None:
+    """Issue 5, bad input: named, with the reason, and no defect of ours."""
+    (tmp_path / "file").write_text("", encoding="ascii")
+    with (
+        pytest.raises(FakeTriadError, match=r"^The state cannot be kept in .*file.state: "),
+        FakeTriad(features={"X": 2}, in_process=in_process, state_dir=tmp_path / "file" / "state"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("seats", ["5", None, 0, 1.5])
+def test_seats_are_a_number(seats: Any) -> None:
+    """Api: ValueError for what cannot be played."""
+    with pytest.raises(ValueError, match=r"features\['X'\] must be a number of seats, not "):
+        FakeTriad({"X": seats}, in_process=True)
+
+
 def asked_for_status(connection: http.client.HTTPConnection) -> None:
     """One request, and the connection stays."""
     connection.request("GET", "/v1/status")
